@@ -1,0 +1,1 @@
+//! Bounded readers and writers, and the canonical form of postcard values.
