@@ -51,9 +51,15 @@ pub struct Anchor {
 }
 impl Anchor {
     /// The file's bytes.
-    pub fn seal(&self, ring: &Keyring) -> Result<Vec<u8>> { todo!() }
+    pub fn seal(&self, ring: &Keyring) -> Result<Vec<u8>> {
+        todo!()
+    }
     /// Reads the clear part (not authenticated until [`Anchor::open`]).
-    pub fn peek(bytes: &[u8]) -> Result<AnchorHeader> { todo!() }
+    pub fn peek(bytes: &[u8]) -> Result<AnchorHeader> {
+        todo!()
+    }
     /// Opens.
-    pub fn open(bytes: &[u8], ring: &Keyring) -> Result<Self> { todo!() }
+    pub fn open(bytes: &[u8], ring: &Keyring) -> Result<Self> {
+        todo!()
+    }
 }

@@ -58,7 +58,9 @@ pub struct Clear {
     pub packs: Vec<AddedPack>,
 }
 /// A point of a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Point {
     /// Place in the chain.
     pub seq: Seq,
@@ -121,11 +123,17 @@ pub struct Verified {
 }
 impl Commit {
     /// Seals and signs.
-    pub fn seal(&self, ring: &Keyring, device: &DeviceKey) -> Result<SealedCommit> { todo!() }
+    pub fn seal(&self, ring: &Keyring, device: &DeviceKey) -> Result<SealedCommit> {
+        todo!()
+    }
 }
 impl Verified {
     /// Checks, without keys: size, content against `name`, device id, signature, layout.
-    pub fn check(bytes: &[u8], name: &ObjectName) -> Result<Self> { todo!() }
+    pub fn check(bytes: &[u8], name: &ObjectName) -> Result<Self> {
+        todo!()
+    }
     /// Opens the sealed part.
-    pub fn open(&self, ring: &Keyring) -> Result<Commit> { todo!() }
+    pub fn open(&self, ring: &Keyring) -> Result<Commit> {
+        todo!()
+    }
 }

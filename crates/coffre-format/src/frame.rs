@@ -45,13 +45,21 @@ pub struct Prepared {
 
 impl Prepared {
     /// Length of the whole frame, in bytes.
-    pub fn frame_length(&self) -> u32 { FRAME_OVERHEAD + self.stored_length() }
+    pub fn frame_length(&self) -> u32 {
+        FRAME_OVERHEAD + self.stored_length()
+    }
     /// Length of the stored bytes, without tag.
-    pub fn stored_length(&self) -> u32 { self.stored.len() as u32 }
+    pub fn stored_length(&self) -> u32 {
+        self.stored.len() as u32
+    }
     /// Length of the plaintext, in bytes.
-    pub fn raw_length(&self) -> u32 { self.raw }
+    pub fn raw_length(&self) -> u32 {
+        self.raw
+    }
     /// D.
-    pub fn digest(&self) -> Digest { self.digest }
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
 }
 
 /// A frame read without a pointer to it (recovery, `check`).
@@ -69,4 +77,11 @@ pub struct Scanned {
 }
 
 /// Compresses (where asked and useful) and hashes; `plaintext` has at most [`FRAME_MAX`] bytes.
-pub fn prepare(structure: &crate::crypto::key::StructureKeys, kind: FrameKind, plaintext: &[u8], compression: Compression) -> Result<Prepared> { todo!() }
+pub fn prepare(
+    structure: &crate::crypto::key::StructureKeys,
+    kind: FrameKind,
+    plaintext: &[u8],
+    compression: Compression,
+) -> Result<Prepared> {
+    todo!()
+}

@@ -12,7 +12,11 @@ pub struct VaultHeader {
 }
 impl VaultHeader {
     /// The bytes of the object.
-    pub fn encode(&self) -> Vec<u8> { todo!() }
+    pub fn encode(&self) -> Vec<u8> {
+        todo!()
+    }
     /// Reads them.
-    pub fn decode(bytes: &[u8]) -> Result<Self> { todo!() }
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        todo!()
+    }
 }

@@ -22,9 +22,17 @@ pub struct KdfParams {
 }
 impl KdfParams {
     /// 256 MiB, 3 passes, 4 lanes.
-    pub const DEFAULT: Self = Self { m: 256 * 1024, t: 3, p: 4 };
+    pub const DEFAULT: Self = Self {
+        m: 256 * 1024,
+        t: 3,
+        p: 4,
+    };
     /// 64 MiB, 3 passes: the least that is accepted.
-    pub const FLOOR: Self = Self { m: 64 * 1024, t: 3, p: 1 };
+    pub const FLOOR: Self = Self {
+        m: 64 * 1024,
+        t: 3,
+        p: 1,
+    };
 }
 
 /// What opens a slot.
@@ -88,31 +96,51 @@ pub enum Ceiling {
 
 impl Passphrase {
     /// From what was typed or read from a file.
-    pub fn new(text: &[u8]) -> Result<Self> { todo!() }
+    pub fn new(text: &[u8]) -> Result<Self> {
+        todo!()
+    }
 }
 impl KeyFile {
     /// The text of a new key file (32 random bytes in a text frame).
-    pub fn generate() -> Result<Zeroizing<String>> { todo!() }
+    pub fn generate() -> Result<Zeroizing<String>> {
+        todo!()
+    }
     /// From the bytes of a key file; others than generated ones are refused.
-    pub fn new(file: &[u8]) -> Result<Self> { todo!() }
+    pub fn new(file: &[u8]) -> Result<Self> {
+        todo!()
+    }
 }
 impl RecoveryCode {
     /// A fresh one.
-    pub fn generate() -> Result<Self> { todo!() }
+    pub fn generate() -> Result<Self> {
+        todo!()
+    }
     /// As shown to people, in groups.
-    pub fn to_text(&self) -> Zeroizing<String> { todo!() }
+    pub fn to_text(&self) -> Zeroizing<String> {
+        todo!()
+    }
     /// As typed by people: case, spaces, hyphens, O for 0, I and L for 1 are forgiven; the checksum is not.
-    pub fn parse(text: &str) -> Result<Self> { todo!() }
+    pub fn parse(text: &str) -> Result<Self> {
+        todo!()
+    }
 }
 impl Secret {
     /// The kind of slot it opens.
-    pub fn kind(&self) -> SlotKind { todo!() }
+    pub fn kind(&self) -> SlotKind {
+        todo!()
+    }
 }
 impl SlotHeader {
     /// Reads the clear part; checks bounds of the parameters before anything is allocated.
-    pub fn decode(slot: &[u8], ceiling: Ceiling) -> Result<Self> { todo!() }
+    pub fn decode(slot: &[u8], ceiling: Ceiling) -> Result<Self> {
+        todo!()
+    }
 }
 /// Wraps the current keys of `ring` for `secret`. Returns the slot's id and its 1024 bytes.
-pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(SlotId, Vec<u8>)> { todo!() }
+pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(SlotId, Vec<u8>)> {
+    todo!()
+}
 /// Opens a slot. `WrongSecret` where the commitment does not match.
-pub fn open_slot(slot: &[u8], secret: &Secret, ceiling: Ceiling) -> Result<Keyring> { todo!() }
+pub fn open_slot(slot: &[u8], secret: &Secret, ceiling: Ceiling) -> Result<Keyring> {
+    todo!()
+}

@@ -34,9 +34,13 @@ pub enum ObjectName {
     },
 }
 impl std::fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { todo!() }
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        todo!()
+    }
 }
 impl std::str::FromStr for ObjectName {
     type Err = crate::error::FormatError;
-    fn from_str(name: &str) -> Result<Self> { todo!() }
+    fn from_str(name: &str) -> Result<Self> {
+        todo!()
+    }
 }

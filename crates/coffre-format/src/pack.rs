@@ -39,30 +39,54 @@ pub struct Preamble {
 
 /// The keys of one pack or segment.
 #[derive(Clone)]
-pub struct PackKeys { _in_work: () }
+pub struct PackKeys {
+    _in_work: (),
+}
 
 impl Preamble {
     /// The 32 bytes.
-    pub fn encode(&self) -> [u8; PREAMBLE as usize] { todo!() }
+    pub fn encode(&self) -> [u8; PREAMBLE as usize] {
+        todo!()
+    }
     /// Reads them.
-    pub fn decode(bytes: &[u8]) -> Result<Self> { todo!() }
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        todo!()
+    }
 }
 
 impl PackKeys {
     /// Derives them; `Forged` where the epoch is unknown.
-    pub fn new(ring: &Keyring, preamble: &Preamble) -> Result<Self> { todo!() }
+    pub fn new(ring: &Keyring, preamble: &Preamble) -> Result<Self> {
+        todo!()
+    }
     /// Seals a prepared frame for `offset` into `out`, which has exactly [`Prepared::frame_length`] bytes.
-    pub fn seal(&self, offset: u32, prepared: &Prepared, out: &mut [u8]) { todo!() }
+    pub fn seal(&self, offset: u32, prepared: &Prepared, out: &mut [u8]) {
+        todo!()
+    }
     /// Opens the frame that a pointer pins: kind, offset and digest are known, and the nonce they lead to is compared first. `frame` is exactly the frame.
-    pub fn open(&self, kind: FrameKind, offset: u32, frame: &[u8], digest: &Digest) -> Result<Vec<u8>> { todo!() }
+    pub fn open(
+        &self,
+        kind: FrameKind,
+        offset: u32,
+        frame: &[u8],
+        digest: &Digest,
+    ) -> Result<Vec<u8>> {
+        todo!()
+    }
     /// Opens whatever frame stands at the start of `bytes` (which may be longer) and recomputes its digest.
     /// `Truncated` where `bytes` ends inside it.
-    pub fn scan(&self, offset: u32, bytes: &[u8]) -> Result<Scanned> { todo!() }
+    pub fn scan(&self, offset: u32, bytes: &[u8]) -> Result<Scanned> {
+        todo!()
+    }
     /// Ends a pack that holds `frames` frames in `bytes` (preamble included): `end` frame and padding
     /// (exactly [`PACK_FULL`] if `full`, else Padmé's size, at least [`PACK_LEAST`]). Closing twice gives the same bytes.
-    pub fn close(&self, bytes: &mut Vec<u8>, frames: u32, size: PackSize) -> Result<()> { todo!() }
+    pub fn close(&self, bytes: &mut Vec<u8>, frames: u32, size: PackSize) -> Result<()> {
+        todo!()
+    }
     /// Checks what follows the last content frame: `end` frame and padding up to the end of the object. Used by `check`.
-    pub fn verify_end(&self, offset: u32, rest: &[u8], frames: u32) -> Result<()> { todo!() }
+    pub fn verify_end(&self, offset: u32, rest: &[u8], frames: u32) -> Result<()> {
+        todo!()
+    }
 }
 
 /// How long a closed pack becomes.

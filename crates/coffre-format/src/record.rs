@@ -93,7 +93,10 @@ impl Key {
     }
     /// Start (inclusive) and end (exclusive) of everything under one inode.
     pub fn all_of(inode: Inode) -> (Self, Self) {
-        (Self::new(inode, 0, &[]), Self::new(Inode(inode.0 + 1), 0, &[]))
+        (
+            Self::new(inode, 0, &[]),
+            Self::new(Inode(inode.0 + 1), 0, &[]),
+        )
     }
     /// Start (inclusive) and end (exclusive) of one tag under one inode.
     pub fn tagged(inode: Inode, tag: u8) -> (Self, Self) {
@@ -191,7 +194,19 @@ pub struct Block {
 }
 
 /// A point in time, independent of zone: seconds since 1970 and nanoseconds below 10⁹.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Timestamp {
     /// Seconds since 1970-01-01T00:00:00Z, negative before.
     pub seconds: i64,
@@ -219,7 +234,9 @@ pub enum FileKind {
 }
 
 /// Orders changes of one inode made on different devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Stamp {
     /// Lamport clock of the change.
     pub lamport: u64,

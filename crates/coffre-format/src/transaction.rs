@@ -86,16 +86,26 @@ pub enum JournalFrame {
     Watermark(FrameHeader),
 }
 /// Appends the encoding of one transaction to `out` (a length-prefixed unit; units are simply concatenated).
-pub fn encode_transaction(transaction: &Transaction, out: &mut Vec<u8>) { todo!() }
+pub fn encode_transaction(transaction: &Transaction, out: &mut Vec<u8>) {
+    todo!()
+}
 /// Reads all units of joined parts.
-pub fn decode_transactions(bytes: &[u8]) -> Result<Vec<Transaction>> { todo!() }
+pub fn decode_transactions(bytes: &[u8]) -> Result<Vec<Transaction>> {
+    todo!()
+}
 impl JournalFrame {
     /// The kind of frame it is sealed as.
-    pub fn kind(&self) -> crate::frame::FrameKind { todo!() }
+    pub fn kind(&self) -> crate::frame::FrameKind {
+        todo!()
+    }
     /// The plaintext of the frame.
-    pub fn encode(&self) -> Result<Vec<u8>> { todo!() }
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        todo!()
+    }
     /// Reads one.
-    pub fn decode(kind: crate::frame::FrameKind, plaintext: &[u8]) -> Result<Self> { todo!() }
+    pub fn decode(kind: crate::frame::FrameKind, plaintext: &[u8]) -> Result<Self> {
+        todo!()
+    }
 }
 #[allow(unused)]
 fn in_work(_: Content) {}

@@ -2,10 +2,10 @@
 
 use crate::error::FormatError;
 use crate::error::Result;
+use crate::id::DeviceId;
 use crate::id::Digest;
 use crate::id::Epoch;
 use crate::id::Inode;
-use crate::id::DeviceId;
 use crate::id::Seq;
 use crate::id::VaultId;
 
@@ -60,37 +60,65 @@ pub struct Keyring {
 
 impl RootKey {
     /// A fresh one.
-    pub fn random() -> Result<Self> { todo!() }
+    pub fn random() -> Result<Self> {
+        todo!()
+    }
 }
 impl StructureKey {
     /// A fresh one.
-    pub fn random() -> Result<Self> { todo!() }
+    pub fn random() -> Result<Self> {
+        todo!()
+    }
 }
 impl Keyring {
     /// Of a vault whose current epoch has this root key.
-    pub fn new(vault: VaultId, epoch: Epoch, root: RootKey, structure: StructureKey) -> Self { todo!() }
+    pub fn new(vault: VaultId, epoch: Epoch, root: RootKey, structure: StructureKey) -> Self {
+        todo!()
+    }
     /// The vault.
-    pub fn vault(&self) -> VaultId { self.vault }
+    pub fn vault(&self) -> VaultId {
+        self.vault
+    }
     /// The newest epoch.
-    pub fn current(&self) -> &EpochKeys { todo!() }
+    pub fn current(&self) -> &EpochKeys {
+        todo!()
+    }
     /// Keys of an epoch, or `Forged` ("epoch") where none is known.
-    pub fn epoch(&self, epoch: Epoch) -> Result<&EpochKeys> { todo!() }
+    pub fn epoch(&self, epoch: Epoch) -> Result<&EpochKeys> {
+        todo!()
+    }
     /// Adds an older epoch's root key, as a commit's keyring names it.
-    pub fn add(&mut self, epoch: Epoch, root: RootKey) { todo!() }
+    pub fn add(&mut self, epoch: Epoch, root: RootKey) {
+        todo!()
+    }
     /// The structure keys.
-    pub fn structure(&self) -> &StructureKeys { &self.structure }
+    pub fn structure(&self) -> &StructureKeys {
+        &self.structure
+    }
     /// For writing a key slot of the current epoch.
-    pub fn secrets(&self) -> (Epoch, &RootKey, &StructureKey) { todo!() }
+    pub fn secrets(&self) -> (Epoch, &RootKey, &StructureKey) {
+        todo!()
+    }
     /// Older epochs with their root keys, for a commit's keyring.
-    pub fn older(&self) -> impl Iterator<Item = (Epoch, &RootKey)> { self.epochs.iter().map(|(e, (r, _))| (*e, r)) }
+    pub fn older(&self) -> impl Iterator<Item = (Epoch, &RootKey)> {
+        self.epochs.iter().map(|(e, (r, _))| (*e, r))
+    }
 }
 impl StructureKeys {
     /// D of a frame: K(frame hash key, kind ‖ flags ‖ stored bytes).
-    pub fn digest(&self, kind: u8, flags: u8, stored: &[u8]) -> Digest { todo!() }
+    pub fn digest(&self, kind: u8, flags: u8, stored: &[u8]) -> Digest {
+        todo!()
+    }
     /// Leading zero bits of K(boundary, key), counted from the top bit of byte 0.
-    pub fn boundary_zeros(&self, key: &[u8]) -> u32 { todo!() }
+    pub fn boundary_zeros(&self, key: &[u8]) -> u32 {
+        todo!()
+    }
     /// A keyed hasher for logical node hashes.
-    pub fn node_hasher(&self) -> blake3::Hasher { todo!() }
+    pub fn node_hasher(&self) -> blake3::Hasher {
+        todo!()
+    }
     /// Inode of a conflict copy.
-    pub fn conflict_inode(&self, inode: Inode, loser: DeviceId, seq: Seq) -> Inode { todo!() }
+    pub fn conflict_inode(&self, inode: Inode, loser: DeviceId, seq: Seq) -> Inode {
+        todo!()
+    }
 }

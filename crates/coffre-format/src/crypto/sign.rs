@@ -7,11 +7,19 @@ use crate::id::*;
 pub struct DeviceKey(pub(crate) ed25519_dalek::SigningKey);
 impl DeviceKey {
     /// A fresh one.
-    pub fn generate() -> Result<Self> { todo!() }
+    pub fn generate() -> Result<Self> {
+        todo!()
+    }
     /// Its public half.
-    pub fn public(&self) -> PublicKey { todo!() }
+    pub fn public(&self) -> PublicKey {
+        todo!()
+    }
     /// Id of the device: H(device, vault id ‖ public key)[..16].
-    pub fn device(&self, vault: VaultId) -> DeviceId { todo!() }
+    pub fn device(&self, vault: VaultId) -> DeviceId {
+        todo!()
+    }
 }
 /// Id of the device with this key.
-pub fn device_id(vault: VaultId, public_key: &PublicKey) -> DeviceId { todo!() }
+pub fn device_id(vault: VaultId, public_key: &PublicKey) -> DeviceId {
+    todo!()
+}
