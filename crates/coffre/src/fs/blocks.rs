@@ -1,0 +1,1 @@
+//! Pieces of a block: laying over, cutting, punching, slicing.
