@@ -1,11 +1,19 @@
 //! An unlocked vault: its keys, its devices' chains of commits, and what this device remembers of them.
-//! (Signatures; bodies follow.)
-#![allow(unused_variables, missing_docs)]
+//!
+//! ```text
+//!  secret ──unlock──▶ keyring ──opens──▶ anchor (what this device has accepted)
+//!                                          │ compared with
+//!  store ──list──▶ commits ──verify──▶ heads ──choose──▶ base ──▶ the tree
+//!                     ▲
+//!  draft ──intent──▶ PUT, read back ──▶ anchor: `last`            (publish)
+//! ```
 
-use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
 
+use bytes::Bytes;
+use coffre_format::anchor::Anchor;
 use coffre_format::commit::AddedPack;
 use coffre_format::commit::Commit;
 use coffre_format::commit::Point;
@@ -13,157 +21,254 @@ use coffre_format::commit::Vector;
 use coffre_format::crypto::key::Keyring;
 use coffre_format::id::DeviceId;
 use coffre_format::id::Lsn;
+use coffre_format::id::ObjectHash;
 use coffre_format::id::PackName;
 use coffre_format::id::SessionPrefix;
+use coffre_format::id::SlotId;
 use coffre_format::id::VaultId;
 use coffre_format::keyslot::KdfParams;
 use coffre_format::keyslot::Secret;
 use coffre_format::record::Child;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::store::Store;
-use crate::store::StoreUri;
 use crate::tree::Nodes;
+
+mod anchor;
+mod base;
+mod chain;
+mod check;
+mod create;
+mod device;
+mod heads;
+mod kept;
+mod keys;
+mod pack_sink;
+mod publish;
+mod state;
+mod unlock;
+
+pub use check::CheckProgress;
+pub use check::CheckReport;
+pub use check::Depth;
+pub use check::Problem;
+pub use check::check;
+pub use keys::SlotInfo;
+pub use pack_sink::FrozenPack;
+pub use pack_sink::PackSink;
+pub use pack_sink::Sealed;
+pub use pack_sink::Settled;
+pub use state::StateDir;
 
 /// Whether a vault may be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// Nothing is written to the store.
     ReadOnly,
+    /// This process is the vault's only writer on this machine.
     ReadWrite,
-}
-/// The folder of one vault on this machine (anchor, journal, outbox, socket), locked.
-pub struct StateDir {
-    in_work: (),
-}
-impl StateDir {
-    /// `root`/<hash of the canonical URI>; `ReadOnly` takes the lock shared, `ReadWrite` exclusively (waits 30 s, then `Busy`).
-    pub fn open(root: &Path, uri: &StoreUri, access: Access) -> Result<Self> {
-        todo!()
-    }
-    /// The folder of a vault, without opening it (to find a control socket).
-    pub fn locate(root: &Path, uri: &StoreUri) -> PathBuf {
-        todo!()
-    }
-    pub fn path(&self) -> &Path {
-        todo!()
-    }
-    pub fn anchor(&self) -> PathBuf {
-        todo!()
-    }
-    pub fn journal(&self) -> PathBuf {
-        todo!()
-    }
-    pub fn outbox(&self) -> PathBuf {
-        todo!()
-    }
-    pub fn socket(&self) -> PathBuf {
-        todo!()
-    }
 }
 /// What `create` needs.
 pub struct Setup {
-    /** Secrets with their labels; each becomes a slot. */
+    /// Secrets with their labels; each becomes a slot.
     pub secrets: Vec<(Secret, String)>,
     pub kdf: KdfParams,
-    /** Name of this device for people. */
+    /// Name of this device for people.
     pub device_name: String,
-    /** Owner of the root directory. */
+    /// Owner of the root directory.
     pub uid: u32,
+    /// Group of the root directory.
     pub gid: u32,
 }
+
 /// A verified, opened commit and its place.
 #[derive(Clone)]
 pub struct Head {
+    /// Whose chain it ends.
     pub device: DeviceId,
+    /// Where it stands in it.
     pub point: Point,
+    /// What it says.
     pub commit: Commit,
+    /// The object, as it was fetched.
+    sealed: Bytes,
 }
+
 /// Heads as found: the one to work on, and all.
 #[derive(Clone)]
 pub struct Heads {
+    /// The one to work on.
     pub base: Head,
+    /// All of them, by device; a device that was cloned may have two.
     pub all: Vec<Head>,
-    /** Devices whose heads the base does not contain. */
+    /// Devices whose heads the base does not contain.
     pub diverged: Vec<DeviceId>,
+    /// What people should know.
     pub warnings: Vec<String>,
 }
+
 /// What a commit is made of.
 pub struct Draft {
+    /// The tree; everything it reaches is in the store.
     pub root: Child,
+    /// Commits that went into the tree. The own predecessor is added by `publish`.
     pub merged: Vector,
+    /// Packs that no commit of this chain has named yet.
     pub packs: Vec<AddedPack>,
+    /// Packs that hold the root and the path just changed.
     pub node_packs: Vec<PackName>,
+    /// Session of the journal.
     pub session: SessionPrefix,
+    /// Last transaction that the tree contains.
     pub lsn: Lsn,
+    /// For people.
     pub label: String,
 }
+
 /// An unlocked vault. Clones share it.
 #[derive(Clone)]
 pub struct Vault {
-    in_work: Arc<()>,
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    store: Store,
+    state: StateDir,
+    access: Access,
+    id: VaultId,
+    /// For the few records that opening needs; the file system reads through its own.
+    nodes: Nodes,
+    /// Held while the store's heads and the own chain are compared or moved on, so that a
+    /// listing never meets a commit of our own that the anchor does not know yet.
+    /// Taken before `memory`, never after.
+    turn: tokio::sync::Mutex<()>,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
+    ring: Arc<Keyring>,
+    anchor: Anchor,
+    /// Hash of the anchor file that `anchor` was read from or saved as; a reader that finds
+    /// another one leaves it alone.
+    basis: Option<ObjectHash>,
+    heads: Heads,
+    /// The slot that opened the vault, and whether the tree lists it (`None`: not looked yet).
+    slot: SlotId,
+    listed: Option<bool>,
+    /// What was wrong with the store's heads; sticky for this process.
+    rollback: Option<Error>,
+    /// The store could not be reached when the heads were last looked for.
+    offline: bool,
+    /// Warnings about this session, beside those about the heads.
+    notices: Vec<String>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({})", self.inner.id)
+    }
+}
+
 impl Vault {
-    pub async fn create(store: Store, state: StateDir, setup: Setup) -> Result<Self> {
-        todo!()
-    }
-    /// Unlocks, checks the anchor, lists and verifies the heads. Enrols nothing. With an anchor and no network it opens offline.
-    pub async fn open(
-        store: Store,
-        state: StateDir,
-        secret: &Secret,
-        access: Access,
-    ) -> Result<Self> {
-        todo!()
-    }
+    /// Its id.
     pub fn id(&self) -> VaultId {
-        todo!()
+        self.inner.id
     }
+
+    /// What this session may do: read-only as well if its key slot turned out not to be listed.
     pub fn access(&self) -> Access {
-        todo!()
+        match self.memory().listed {
+            Some(false) => Access::ReadOnly,
+            _ => self.inner.access,
+        }
     }
+
+    /// Where its objects are.
     pub fn store(&self) -> &Store {
-        todo!()
+        &self.inner.store
     }
+
+    /// Its folder on this machine.
     pub fn state(&self) -> &StateDir {
-        todo!()
+        &self.inner.state
     }
+
+    /// Its keys.
     pub fn ring(&self) -> Arc<Keyring> {
-        todo!()
+        self.memory().ring.clone()
     }
-    /// As of the last open or refresh; `None` before the first (offline start without a head).
+
+    /// As of the last open, refresh or publish.
     pub fn heads(&self) -> Heads {
-        todo!()
+        let memory = self.memory();
+        let mut heads = memory.heads.clone();
+        heads.warnings.extend(memory.notices.iter().cloned());
+        heads
     }
-    /// Lists heads again. `Rollback` is sticky.
-    pub async fn refresh(&self) -> Result<Heads> {
-        todo!()
+
+    /// Whether the heads are those of an earlier time because the store could not be reached.
+    pub fn is_offline(&self) -> bool {
+        self.memory().offline
     }
+
     /// This device, once enrolled.
     pub fn device(&self) -> Option<DeviceId> {
-        todo!()
+        self.memory().device(self.inner.id)
     }
-    /// Makes this state folder a device: generates and anchors its key. Returns the record to put under the tree's inode 0; it becomes known with the first publish.
-    pub fn enrol(&self, name: &str) -> Result<(DeviceId, coffre_format::record::DeviceRecord)> {
-        todo!()
+
+    /// Ids under which this state folder published before.
+    pub fn retired(&self) -> Vec<DeviceId> {
+        self.memory().anchor.retired.clone()
     }
+
     /// Own last published commit.
     pub fn last(&self) -> Option<Point> {
-        todo!()
+        self.memory().anchor.last
     }
-    /// Intent → PUT → read back → anchor. The packs are in the store already.
-    pub async fn publish(&self, draft: Draft) -> Result<Point> {
-        todo!()
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere leaves no half-made change here: each is one assignment.
+        self.inner
+            .memory
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-    /// Re-PUTs or confirms an intent of an earlier process.
-    pub async fn settle_intent(&self) -> Result<Option<Point>> {
-        todo!()
+
+    /// Writes the anchor, if it may be written (a reader only when alone).
+    fn save(&self, memory: &mut Memory) -> Result<()> {
+        let state = &self.inner.state;
+        let saved = state.alone(|| {
+            let there = anchor::load(state)?.map(|bytes| ObjectHash::of(&bytes));
+            if there != memory.basis && state.access() == Access::ReadOnly {
+                return Ok(None);
+            }
+            // The heads first: an anchor that names a commit finds its bytes when there is no network.
+            kept::add(state, &memory.heads.all)?;
+            anchor::save(state, &memory.anchor, &memory.ring)?;
+            kept::prune(state, &memory.heads.all);
+            anchor::load(state).map(|bytes| bytes.map(|bytes| ObjectHash::of(&bytes)))
+        })?;
+        if let Some(Some(basis)) = saved {
+            memory.basis = Some(basis);
+        }
+        Ok(())
     }
 }
-/// How deep `check` looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /** Objects, commits, nodes, records, links. */
-    Structure,
-    /** Every data frame as well. */
-    Data,
+
+impl Memory {
+    fn device(&self, vault: VaultId) -> Option<DeviceId> {
+        let key = self.anchor.device_key.as_ref()?;
+        Some(key.device(vault))
+    }
+}
+
+/// The same keys again: a keyring is not cloned by accident.
+fn copy_ring(ring: &Keyring) -> Keyring {
+    let (epoch, root, structure) = ring.secrets();
+    let mut copy = Keyring::new(ring.vault(), epoch, root.clone(), structure.clone());
+    for (older, root) in ring.older() {
+        copy.add(older, root.clone());
+    }
+    copy
 }
