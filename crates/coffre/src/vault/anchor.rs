@@ -62,7 +62,9 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .and_then(|()| file.sync_data())
         .map_err(|error| Error::io("write", &temporary, error))?;
     fs::rename(&temporary, path).map_err(|error| Error::io("replace", path, error))?;
-    let folder = path.parent().expect("a file of the state folder has a parent");
+    let folder = path
+        .parent()
+        .expect("a file of the state folder has a parent");
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Error::io("sync", folder, error))

@@ -366,7 +366,13 @@ impl<'a> Chains<'a> {
         })))
     }
 
-    fn learn(&self, keyring: &[(coffre_format::id::Epoch, coffre_format::crypto::key::RootKey)]) {
+    fn learn(
+        &self,
+        keyring: &[(
+            coffre_format::id::Epoch,
+            coffre_format::crypto::key::RootKey,
+        )],
+    ) {
         let mut ring = self
             .ring
             .lock()

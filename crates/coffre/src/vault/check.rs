@@ -167,8 +167,14 @@ pub async fn check(
     let mut state = CheckProgress::default();
     let (lost, mismatch) = {
         let mut walk = Walk::new(nodes, depth, &mut uses, &mut findings);
-        walk.tree(root, &mut Files::default(), &mut report, &mut state, progress)
-            .await?
+        walk.tree(
+            root,
+            &mut Files::default(),
+            &mut report,
+            &mut state,
+            progress,
+        )
+        .await?
     };
     if mismatch {
         links::compare(nodes, root, &lost, &mut findings).await?;
@@ -202,7 +208,10 @@ async fn name(finding: Finding, paths: &Paths<'_>, children: &links::Children) -
         named.extend(paths.of(*inode).await);
     }
     // The files' own records are lost, but their directories still have entries for them.
-    let entries = finding.lost.iter().flat_map(|lost| children.range(lost.clone()));
+    let entries = finding
+        .lost
+        .iter()
+        .flat_map(|lost| children.range(lost.clone()));
     for (parent, name) in entries.flat_map(|(_, entries)| entries).take(INODES_MAX) {
         named.extend(paths.under(*parent, name).await);
     }

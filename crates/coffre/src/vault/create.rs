@@ -117,8 +117,7 @@ impl Plan {
         let mut slots = Slots::new();
         let mut records = Vec::new();
         for (secret, label) in &setup.secrets {
-            let (id, slot) =
-                keyslot::seal_slot(&ring, secret, setup.kdf).map_err(Error::Secret)?;
+            let (id, slot) = keyslot::seal_slot(&ring, secret, setup.kdf).map_err(Error::Secret)?;
             records.push((id, slot_record(&slot, secret.kind() as u8, label)));
             slots.push((id, slot));
         }
@@ -230,7 +229,10 @@ async fn first_tree(
     };
     let key = Key::new(Inode::VAULT, tag::DEVICE, &id.0);
     put(key, Record::Device(record));
-    put(Key::inode(Inode::ROOT), Record::Inode(root_directory(id, setup)));
+    put(
+        Key::inode(Inode::ROOT),
+        Record::Inode(root_directory(id, setup)),
+    );
     let ring = Arc::new(super::copy_ring(ring));
     let nothing = tree::empty(&mut PackSink::new(ring.clone(), FIRST_PACK)?)?;
     let mut sink = PackSink::new(ring.clone(), FIRST_PACK)?;
@@ -291,7 +293,10 @@ async fn refuse_used(store: &Store, state: &StateDir) -> Result<()> {
 }
 
 fn anything(listing: &Listing) -> Option<String> {
-    let ours = listing.objects.first().map(|object| object.name.to_string());
+    let ours = listing
+        .objects
+        .first()
+        .map(|object| object.name.to_string());
     ours.or_else(|| listing.foreign.first().cloned())
 }
 
@@ -299,7 +304,10 @@ fn anything(listing: &Listing) -> Option<String> {
 async fn look_again(store: &Store, vault: VaultId, names: &[ObjectName]) -> Result<()> {
     let ours: BTreeSet<ObjectName> = names.iter().copied().collect();
     let listing = store.list(Prefix::All).await?;
-    let others = listing.objects.iter().find(|object| !ours.contains(&object.name));
+    let others = listing
+        .objects
+        .iter()
+        .find(|object| !ours.contains(&object.name));
     let hint = unlock::vault_hint(store).await?;
     let found = match (others, hint) {
         (Some(object), _) => object.name.to_string(),
@@ -316,7 +324,10 @@ async fn look_again(store: &Store, vault: VaultId, names: &[ObjectName]) -> Resu
 async fn undo(store: &Store, state: &StateDir, vault: VaultId, names: &[ObjectName]) {
     let hint = unlock::vault_hint(store).await;
     let foreign = matches!(hint, Ok(Some(found)) if found != vault);
-    for name in names.iter().filter(|name| !(foreign && **name == ObjectName::Vault)) {
+    for name in names
+        .iter()
+        .filter(|name| !(foreign && **name == ObjectName::Vault))
+    {
         if let Err(error) = store.delete(name).await {
             log::warn!("{name} of a vault that was not made is left in the store: {error}");
         }

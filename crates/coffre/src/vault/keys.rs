@@ -122,7 +122,9 @@ impl Vault {
         let opened = memory.slot;
         let is_listed = |id: SlotId, slot: &[u8]| {
             let hash = ObjectHash::of(slot).0;
-            records.iter().any(|(other, record)| *other == id && record.hash == hash)
+            records
+                .iter()
+                .any(|(other, record)| *other == id && record.hash == hash)
         };
         let listed = memory
             .anchor
@@ -158,9 +160,11 @@ impl Vault {
 pub(super) async fn listed(nodes: &Nodes, root: &Child) -> Result<Vec<(SlotId, SlotRecord)>> {
     let (start, end) = Key::tagged(Inode::VAULT, tag::SLOT);
     let records = nodes.range(root, &start, &end).await?;
-    let slots = records.into_iter().filter_map(|(key, record)| match record {
-        Record::Slot(record) => Some((SlotId::from_slice(key.rest()).ok()?, record)),
-        _ => None,
-    });
+    let slots = records
+        .into_iter()
+        .filter_map(|(key, record)| match record {
+            Record::Slot(record) => Some((SlotId::from_slice(key.rest()).ok()?, record)),
+            _ => None,
+        });
     Ok(slots.collect())
 }

@@ -73,6 +73,7 @@ pub enum Access {
 pub struct Setup {
     /// Secrets with their labels; each becomes a slot.
     pub secrets: Vec<(Secret, String)>,
+    /// Cost of their key derivation.
     pub kdf: KdfParams,
     /// Name of this device for people.
     pub device_name: String,

@@ -193,13 +193,8 @@ impl PackSink {
 
     /// Seals one data frame.
     pub fn put_data(&mut self, content: &[u8], compression: Compression) -> Result<Pointer> {
-        let prepared = frame::prepare(
-            self.ring.structure(),
-            FrameKind::Data,
-            content,
-            compression,
-        )
-        .map_err(broken)?;
+        let prepared = frame::prepare(self.ring.structure(), FrameKind::Data, content, compression)
+            .map_err(broken)?;
         self.make_room(&prepared)?;
         Ok(self.open.append(&prepared))
     }
@@ -309,8 +304,7 @@ impl OpenPack {
         let start = self.bytes.len();
         self.bytes
             .resize(start + prepared.frame_length() as usize, 0);
-        self.keys
-            .seal(offset, prepared, &mut self.bytes[start..]);
+        self.keys.seal(offset, prepared, &mut self.bytes[start..]);
         self.frames += 1;
         Pointer {
             place: Place::Open {

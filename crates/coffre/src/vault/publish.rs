@@ -250,6 +250,9 @@ pub(super) async fn put_and_compare(store: &Store, name: &ObjectName, bytes: &By
     if there == *bytes {
         Ok(())
     } else {
-        Err(forged(name, "the store gives back other bytes than were put"))
+        Err(forged(
+            name,
+            "the store gives back other bytes than were put",
+        ))
     }
 }

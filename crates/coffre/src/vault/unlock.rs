@@ -228,7 +228,9 @@ async fn unlock_unknown(store: &Store, state: &StateDir, secret: &Secret) -> Res
     notices.push(format!(
         "first contact with vault {vault} on this device: what the store offers is taken as its newest state"
     ));
-    let copies = slots.into_iter().filter(|(_, slot)| vault_of(slot) == Some(vault));
+    let copies = slots
+        .into_iter()
+        .filter(|(_, slot)| vault_of(slot) == Some(vault));
     let anchor = new_anchor(&ring, copies.collect());
     Ok(Unlocked {
         ring,
@@ -287,21 +289,24 @@ fn try_slots(slots: &Slots, secret: &Secret, floor: KdfParams) -> Result<(Keyrin
 }
 
 /// The slots in the store, except those known already.
-async fn fetch_slots(
-    store: &Store,
-    known: &[(SlotId, Vec<u8>)],
-) -> Result<(Slots, Vec<String>)> {
+async fn fetch_slots(store: &Store, known: &[(SlotId, Vec<u8>)]) -> Result<(Slots, Vec<String>)> {
     let listing = store.list(Prefix::Slots).await?;
-    let ids = listing.objects.iter().filter_map(|object| match object.name {
-        ObjectName::Slot(id) => Some(id),
-        _ => None,
-    });
+    let ids = listing
+        .objects
+        .iter()
+        .filter_map(|object| match object.name {
+            ObjectName::Slot(id) => Some(id),
+            _ => None,
+        });
     let ids: Vec<SlotId> = ids
         .filter(|id| !known.iter().any(|(other, _)| other == id))
         .collect();
     let mut warnings = Vec::new();
     if ids.len() > SLOTS_MAX {
-        warnings.push(format!("{} key slots are listed; {SLOTS_MAX} are tried", ids.len()));
+        warnings.push(format!(
+            "{} key slots are listed; {SLOTS_MAX} are tried",
+            ids.len()
+        ));
     }
     let reads = futures::stream::iter(ids.into_iter().take(SLOTS_MAX))
         .map(|id| async move { (id, read_slot(store, id).await) })
@@ -319,7 +324,9 @@ async fn fetch_slots(
 
 /// One slot object.
 pub(super) async fn read_slot(store: &Store, id: SlotId) -> Result<Bytes> {
-    store.read(&ObjectName::Slot(id), 0..SLOT_LENGTH as u64).await
+    store
+        .read(&ObjectName::Slot(id), 0..SLOT_LENGTH as u64)
+        .await
 }
 
 /// Vault of a slot, as it says itself.

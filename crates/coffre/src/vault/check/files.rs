@@ -193,10 +193,16 @@ impl Open {
             );
             expect(record.subdirectories == self.subdirectories, what);
         } else {
-            expect(self.entries == 0, "it has entries, but is no directory".to_owned());
+            expect(
+                self.entries == 0,
+                "it has entries, but is no directory".to_owned(),
+            );
         }
         if record.kind == FileKind::Regular {
-            let what = format!("content up to byte {} of a file of {}", self.end, record.size);
+            let what = format!(
+                "content up to byte {} of a file of {}",
+                self.end, record.size
+            );
             expect(self.end <= record.size, what);
         } else {
             expect(self.end == 0, "it has content, but is no file".to_owned());

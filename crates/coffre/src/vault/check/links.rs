@@ -45,13 +45,17 @@ pub(super) async fn compare(
                     let Some((parent, name)) = paths::split(&key) else {
                         continue;
                     };
-                    let what = format!("inode {inode} names directory {parent}, which has no such entry");
+                    let what =
+                        format!("inode {inode} names directory {parent}, which has no such entry");
                     (inode, Key::entry(parent, &name), what)
                 }
                 _ => continue,
             };
             let other = counterpart.inode_of().unwrap_or(Inode::VAULT);
-            if lost.iter().any(|range| range.contains(&other) || range.contains(&inode)) {
+            if lost
+                .iter()
+                .any(|range| range.contains(&other) || range.contains(&inode))
+            {
                 continue;
             }
             if !agrees(nodes, root, &counterpart, inode).await? {
@@ -74,7 +78,8 @@ async fn agrees(nodes: &Nodes, root: &Child, counterpart: &Key, inode: Inode) ->
         Some(Record::Link) => true,
         Some(Record::Entry(entry)) => {
             let record = nodes.get(root, &Key::inode(inode)).await?;
-            let same_kind = matches!(record, Some(Record::Inode(record)) if record.kind == entry.kind);
+            let same_kind =
+                matches!(record, Some(Record::Inode(record)) if record.kind == entry.kind);
             entry.inode == inode && same_kind
         }
         _ => false,
@@ -121,7 +126,9 @@ impl<'a> Leaves<'a> {
         while let Some(child) = self.stack.pop() {
             let node = match self.nodes.fetch(&child).await {
                 Ok(node) => node,
-                Err(error @ (Error::Unreachable { .. } | Error::Denied { .. })) => return Err(error),
+                Err(error @ (Error::Unreachable { .. } | Error::Denied { .. })) => {
+                    return Err(error);
+                }
                 Err(_) => continue,
             };
             match &node.entries {

@@ -23,10 +23,10 @@ use crate::error::Result;
 use crate::store::Prefix;
 use crate::tree::Nodes;
 use crate::vault::Vault;
+use crate::vault::chain::forged;
 use crate::vault::check::CheckReport;
 use crate::vault::check::Depth;
 use crate::vault::check::Finding;
-use crate::vault::chain::forged;
 use crate::vault::kept;
 use crate::vault::keys;
 use crate::vault::unlock::read_slot;
@@ -64,7 +64,10 @@ pub(super) async fn slots(
         if let ObjectName::Slot(id) = object.name
             && !listed.iter().any(|(other, _)| *other == id)
         {
-            let note = format!("{} is not listed in the vault: removed, or never made by its owner", object.name);
+            let note = format!(
+                "{} is not listed in the vault: removed, or never made by its owner",
+                object.name
+            );
             report.notes.push(note);
         }
     }
@@ -82,7 +85,13 @@ pub(super) async fn commits(
     let heads = vault.heads().all;
     let mut added = Added::new();
     for head in &heads {
-        added.extend(head.commit.clear.packs.iter().map(|pack| (pack.name, *pack)));
+        added.extend(
+            head.commit
+                .clear
+                .packs
+                .iter()
+                .map(|pack| (pack.name, *pack)),
+        );
     }
     if depth == Depth::Structure {
         report.commits = heads.len() as u64;
@@ -91,7 +100,9 @@ pub(super) async fn commits(
     let listing = vault.store().list(Prefix::Commits).await?;
     let reads = futures::stream::iter(listing.objects)
         .map(|object| async move {
-            let read = vault.store().read_whole(&object.name, object.length, COMMIT_MAX);
+            let read = vault
+                .store()
+                .read_whole(&object.name, object.length, COMMIT_MAX);
             (object.name, read.await)
         })
         .buffer_unordered(TOGETHER);
@@ -113,7 +124,9 @@ pub(super) async fn commits(
                 let chain = chains.entry(clear.device).or_default();
                 chain.insert((clear.seq, verified.hash), clear);
             }
-            Ok(_) => report.notes.push(format!("{name} belongs to another vault")),
+            Ok(_) => report
+                .notes
+                .push(format!("{name} belongs to another vault")),
             Err(error) => report.notes.push(Error::of_object(name, error).to_string()),
         }
     }

@@ -170,11 +170,15 @@ impl Inspection<'_> {
         }
         for name in unknown.iter().take(NOTES_MAX) {
             let name = ObjectName::Pack(**name);
-            self.report.notes.push(format!("{name} is named by no commit"));
+            self.report
+                .notes
+                .push(format!("{name} is named by no commit"));
         }
         if unknown.len() > NOTES_MAX {
             let more = unknown.len() - NOTES_MAX;
-            self.report.notes.push(format!("and {more} more packs that no commit names"));
+            self.report
+                .notes
+                .push(format!("and {more} more packs that no commit names"));
         }
     }
 }
@@ -280,7 +284,11 @@ async fn contents(
     Ok(vec![finding])
 }
 
-fn keys_of(ring: &Keyring, bytes: &[u8], pack: &PackRef) -> std::result::Result<PackKeys, &'static str> {
+fn keys_of(
+    ring: &Keyring,
+    bytes: &[u8],
+    pack: &PackRef,
+) -> std::result::Result<PackKeys, &'static str> {
     let preamble = bytes
         .get(..PREAMBLE as usize)
         .and_then(|start| Preamble::decode(start).ok())
