@@ -1,4 +1,12 @@
 //! A frame: one sealed piece of content, node or journal, bound to its place.
+//!
+//! ```text
+//!  nonce 24 ‖ masked header 12 ‖ ciphertext ‖ tag 16
+//!             kind 1, flags 1, 0 u16, stored length u32, raw length u32
+//! ```
+
+use crate::crypto::key::StructureKeys;
+use crate::error::FormatError;
 use crate::error::Result;
 use crate::id::Digest;
 
@@ -6,6 +14,16 @@ use crate::id::Digest;
 pub const FRAME_OVERHEAD: u32 = 52;
 /// Plaintext bytes a frame holds at most.
 pub const FRAME_MAX: u32 = 128 * 1024;
+/// Flag: the stored bytes are zstd.
+pub const FLAG_ZSTD: u8 = 1;
+/// Length of the header, in bytes.
+pub(crate) const HEADER: usize = 12;
+/// Level of compression; not part of the format.
+const ZSTD_LEVEL: i32 = 1;
+/// Plaintext shorter than this is not worth trying, in bytes.
+const COMPRESS_FROM: usize = 256;
+
+const WHAT: &str = "frame";
 
 /// What a frame holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +43,27 @@ pub enum FrameKind {
     Watermark = 6,
 }
 
+impl TryFrom<u8> for FrameKind {
+    type Error = FormatError;
+
+    fn try_from(kind: u8) -> Result<Self> {
+        Ok(match kind {
+            1 => Self::Data,
+            2 => Self::Node,
+            3 => Self::End,
+            4 => Self::Transaction,
+            5 => Self::Checkpoint,
+            6 => Self::Watermark,
+            _ => {
+                return Err(FormatError::Unsupported {
+                    what: "frame kind",
+                    version: u32::from(kind),
+                });
+            }
+        })
+    }
+}
+
 /// Whether to try zstd (data frames only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -34,11 +73,67 @@ pub enum Compression {
     Off,
 }
 
-/// A frame before it has a place: compressed and hashed.
-pub struct Prepared {
+/// The clear form of a frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
     pub(crate) kind: FrameKind,
     pub(crate) flags: u8,
+    pub(crate) stored: u32,
     pub(crate) raw: u32,
+}
+
+impl FrameHeader {
+    pub(crate) fn encode(&self) -> [u8; HEADER] {
+        let [s0, s1, s2, s3] = self.stored.to_le_bytes();
+        let [r0, r1, r2, r3] = self.raw.to_le_bytes();
+        [
+            self.kind as u8,
+            self.flags,
+            0,
+            0,
+            s0,
+            s1,
+            s2,
+            s3,
+            r0,
+            r1,
+            r2,
+            r3,
+        ]
+    }
+
+    pub(crate) fn decode(bytes: &[u8; HEADER]) -> Result<Self> {
+        let [kind, flags, zero0, zero1, s0, s1, s2, s3, r0, r1, r2, r3] = *bytes;
+        let header = Self {
+            kind: FrameKind::try_from(kind)?,
+            flags,
+            stored: u32::from_le_bytes([s0, s1, s2, s3]),
+            raw: u32::from_le_bytes([r0, r1, r2, r3]),
+        };
+        let malformed = |why| Err(FormatError::Malformed { what: WHAT, why });
+        if (zero0, zero1) != (0, 0) || header.flags & !FLAG_ZSTD != 0 {
+            return malformed("reserved bits are set");
+        }
+        if header.raw > FRAME_MAX || header.stored > FRAME_MAX {
+            return Err(FormatError::TooLarge {
+                what: WHAT,
+                limit: u64::from(FRAME_MAX),
+            });
+        }
+        let compressed = header.flags & FLAG_ZSTD != 0;
+        if compressed && (header.kind != FrameKind::Data || header.stored >= header.raw) {
+            return malformed("compressed without need");
+        }
+        if !compressed && header.stored != header.raw {
+            return malformed("lengths differ without compression");
+        }
+        Ok(header)
+    }
+}
+
+/// A frame before it has a place: compressed and hashed.
+pub struct Prepared {
+    pub(crate) header: FrameHeader,
     pub(crate) stored: Vec<u8>,
     pub(crate) digest: Digest,
 }
@@ -46,16 +141,19 @@ pub struct Prepared {
 impl Prepared {
     /// Length of the whole frame, in bytes.
     pub fn frame_length(&self) -> u32 {
-        FRAME_OVERHEAD + self.stored_length()
+        FRAME_OVERHEAD + self.header.stored
     }
+
     /// Length of the stored bytes, without tag.
     pub fn stored_length(&self) -> u32 {
-        self.stored.len() as u32
+        self.header.stored
     }
+
     /// Length of the plaintext, in bytes.
     pub fn raw_length(&self) -> u32 {
-        self.raw
+        self.header.raw
     }
+
     /// D.
     pub fn digest(&self) -> Digest {
         self.digest
@@ -63,6 +161,7 @@ impl Prepared {
 }
 
 /// A frame read without a pointer to it (recovery, `check`).
+#[derive(Debug)]
 pub struct Scanned {
     /// What it holds.
     pub kind: FrameKind,
@@ -78,10 +177,60 @@ pub struct Scanned {
 
 /// Compresses (where asked and useful) and hashes; `plaintext` has at most [`FRAME_MAX`] bytes.
 pub fn prepare(
-    structure: &crate::crypto::key::StructureKeys,
+    structure: &StructureKeys,
     kind: FrameKind,
     plaintext: &[u8],
     compression: Compression,
 ) -> Result<Prepared> {
-    todo!()
+    let too_large = FormatError::TooLarge {
+        what: WHAT,
+        limit: u64::from(FRAME_MAX),
+    };
+    let raw = u32::try_from(plaintext.len()).map_err(|_| too_large.clone())?;
+    if raw > FRAME_MAX {
+        return Err(too_large);
+    }
+    let compressed = match compression {
+        Compression::Try if plaintext.len() >= COMPRESS_FROM => compress(plaintext),
+        _ => None,
+    };
+    let (flags, stored) = match compressed {
+        Some(compressed) => (FLAG_ZSTD, compressed),
+        None => (0, plaintext.to_vec()),
+    };
+    let digest = structure.digest(kind as u8, flags, &stored);
+    let length = u32::try_from(stored.len()).map_err(|_| too_large)?;
+    Ok(Prepared {
+        header: FrameHeader {
+            kind,
+            flags,
+            stored: length,
+            raw,
+        },
+        stored,
+        digest,
+    })
+}
+
+/// The compressed form, where it saves at least a sixteenth.
+fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
+    let compressed = zstd::bulk::compress(plaintext, ZSTD_LEVEL).ok()?;
+    (compressed.len() + plaintext.len() / 16 <= plaintext.len()).then_some(compressed)
+}
+
+/// Stored bytes back to plaintext, never more than the header says.
+pub(crate) fn unpack(header: &FrameHeader, stored: Vec<u8>) -> Result<Vec<u8>> {
+    if header.flags & FLAG_ZSTD == 0 {
+        return Ok(stored);
+    }
+    let malformed = FormatError::Malformed {
+        what: WHAT,
+        why: "it does not decompress to its length",
+    };
+    let raw = header.raw as usize;
+    let plaintext = zstd::bulk::decompress(&stored, raw).map_err(|_| malformed.clone())?;
+    if plaintext.len() != raw {
+        return Err(malformed);
+    }
+    Ok(plaintext)
 }

@@ -1,7 +1,6 @@
 //! Keys and what is done with them: derivation, hashing, sealing, signing.
 
-pub mod hash;
-pub mod kdf;
+pub(crate) mod hash;
 pub mod key;
 pub mod seal;
 pub mod sign;
