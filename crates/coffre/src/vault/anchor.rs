@@ -32,10 +32,14 @@ pub(super) fn open(state: &StateDir, bytes: &[u8], ring: &Keyring) -> Result<Anc
     Anchor::open(bytes, ring).map_err(|error| damaged(state, error))
 }
 
+/// Its bytes. Equal anchors have equal bytes.
+pub(super) fn seal(state: &StateDir, anchor: &Anchor, ring: &Keyring) -> Result<Vec<u8>> {
+    anchor.seal(ring).map_err(|error| damaged(state, error))
+}
+
 /// Seals and replaces it. When this returns, the anchor survives a power cut.
 pub(super) fn save(state: &StateDir, anchor: &Anchor, ring: &Keyring) -> Result<()> {
-    let bytes = anchor.seal(ring).map_err(|error| damaged(state, error))?;
-    replace(&state.anchor(), &bytes)
+    replace(&state.anchor(), &seal(state, anchor, ring)?)
 }
 
 /// The file's bytes, or `None` where it does not exist.

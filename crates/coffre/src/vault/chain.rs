@@ -2,38 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
-use coffre_format::commit::COMMIT_MAX;
 use coffre_format::commit::Point;
 use coffre_format::commit::Vector;
-use coffre_format::commit::Verified;
-use coffre_format::crypto::key::Keyring;
-use coffre_format::error::FormatError;
 use coffre_format::id::DeviceId;
-use coffre_format::id::Inode;
 use coffre_format::id::Seq;
 use coffre_format::id::VaultId;
 use coffre_format::name::ObjectName;
-use coffre_format::record::DeviceState;
-use coffre_format::record::Key;
-use coffre_format::record::Record;
-use coffre_format::record::tag;
 use futures::StreamExt;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::Object;
-use crate::store::Store;
-use crate::tree::Nodes;
 use crate::vault::Head;
 use crate::vault::base;
-use crate::vault::copy_ring;
+use crate::vault::commits::Commits;
+use crate::vault::commits::Read;
+use crate::vault::commits::forged;
 use crate::vault::kept;
-use crate::vault::state::StateDir;
 
 /// Pauses before an object that must be there is looked for again: some stores show writes late.
 const PAUSES: [Duration; 3] = [
@@ -46,16 +33,6 @@ const RUN: usize = 32;
 
 /// Commits of one device as listed.
 pub(super) type Names = BTreeMap<Seq, Vec<Object>>;
-
-/// What reading one commit came to.
-enum Read {
-    Good(Box<Head>),
-    Absent,
-    /// Not what its name or our keys promise.
-    Bad(Error),
-    /// An intact commit of another vault.
-    Foreign(VaultId),
-}
 
 /// How a commit stands to the one that the anchor has accepted.
 enum Continuity {
@@ -80,45 +57,16 @@ pub(super) struct Offered {
     pub(super) foreign: Option<VaultId>,
 }
 
-/// Reads and verifies commits.
+/// Compares what is offered with what was accepted.
 pub(super) struct Chains<'a> {
-    pub(super) store: &'a Store,
-    pub(super) state: &'a StateDir,
-    pub(super) nodes: &'a Nodes,
+    pub(super) commits: Commits<'a>,
     /// What the anchor has accepted.
     pub(super) known: &'a Vector,
     /// This device's own commit that may have reached the store.
     pub(super) intent: Option<Point>,
-    ring: Mutex<Arc<Keyring>>,
 }
 
-impl<'a> Chains<'a> {
-    pub(super) fn new(
-        store: &'a Store,
-        state: &'a StateDir,
-        nodes: &'a Nodes,
-        known: &'a Vector,
-        intent: Option<Point>,
-    ) -> Self {
-        let ring = Mutex::new(nodes.ring());
-        Self {
-            store,
-            state,
-            nodes,
-            known,
-            intent,
-            ring,
-        }
-    }
-
-    /// The keys, with the older epochs that commits have told of.
-    pub(super) fn ring(&self) -> Arc<Keyring> {
-        self.ring
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
-    }
-
+impl Chains<'_> {
     /// Finds the heads of one chain, newest first, not below the accepted commit.
     pub(super) async fn offered(&self, device: DeviceId, names: &Names) -> Result<Offered> {
         let anchored = self.known.get(&device).copied();
@@ -161,7 +109,7 @@ impl<'a> Chains<'a> {
     ) -> Result<bool> {
         let mut forked = false;
         for object in objects {
-            let head = match self.read(&object.name, object.length).await? {
+            let head = match self.commits.read(&object.name, object.length).await? {
                 Read::Good(head) => *head,
                 Read::Absent => continue,
                 Read::Bad(error) => {
@@ -190,6 +138,14 @@ impl<'a> Chains<'a> {
         Ok(forked)
     }
 
+    /// Our own intent was enrolled when it was made.
+    async fn enrolled(&self, head: &Head) -> Result<()> {
+        if self.intent == Some(head.point) {
+            return Ok(());
+        }
+        self.commits.enrolled(head).await
+    }
+
     /// The accepted commit itself (and a second one in its place), or word that it is gone.
     async fn take_anchored(
         &self,
@@ -206,7 +162,7 @@ impl<'a> Chains<'a> {
         };
         match length {
             None => offered.gone = Some(point),
-            Some(length) => match self.read(&name, length).await? {
+            Some(length) => match self.commits.read(&name, length).await? {
                 Read::Good(head) => offered.heads.push(*head),
                 Read::Absent => offered.gone = Some(point),
                 // The anchor names it, so this is no torn upload.
@@ -227,12 +183,12 @@ impl<'a> Chains<'a> {
     /// Looks for an object that a listing does not show, several times.
     async fn look_again(&self, name: &ObjectName) -> Result<Option<u64>> {
         for pause in PAUSES {
-            if let Some(length) = self.store.length(name).await? {
+            if let Some(length) = self.commits.store.length(name).await? {
                 return Ok(Some(length));
             }
             tokio::time::sleep(pause).await;
         }
-        self.store.length(name).await
+        self.commits.store.length(name).await
     }
 
     /// Walks back from `head` to the accepted commit.
@@ -301,110 +257,12 @@ impl<'a> Chains<'a> {
             run.push((*name, None));
         }
         let mut reads = futures::stream::iter(run)
-            .map(|(name, length)| async move { (name, self.read(&name, length).await) })
+            .map(|(name, length)| async move { (name, self.commits.read(&name, length).await) })
             .buffer_unordered(RUN);
         while let Some((name, read)) = reads.next().await {
             fetched.insert(name, read?);
         }
         Ok(())
-    }
-
-    /// Reads and verifies one commit: size → name → device id → signature → open → vectors.
-    async fn read(&self, name: &ObjectName, length: Option<u64>) -> Result<Read> {
-        if let Some(head) = self.kept(name) {
-            return Ok(Read::Good(Box::new(head)));
-        }
-        match self.store.read_whole(name, length, COMMIT_MAX).await {
-            Ok(bytes) => self.judge(name, bytes),
-            Err(Error::Missing { .. }) => Ok(Read::Absent),
-            Err(error @ (Error::Truncated { .. } | Error::Forged { .. })) => Ok(Read::Bad(error)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The commit from the state folder, if it is there and right.
-    pub(super) fn kept(&self, name: &ObjectName) -> Option<Head> {
-        match self.judge(name, kept::read(self.state, name)?) {
-            Ok(Read::Good(head)) => Some(*head),
-            _ => None,
-        }
-    }
-
-    fn judge(&self, name: &ObjectName, bytes: Bytes) -> Result<Read> {
-        let verified = match Verified::check(&bytes, name) {
-            Ok(verified) => verified,
-            Err(error @ FormatError::Unsupported { .. }) => {
-                return Err(Error::of_object(name, error));
-            }
-            Err(error) => return Ok(Read::Bad(Error::of_object(name, error))),
-        };
-        let ring = self.ring();
-        if verified.clear.vault != ring.vault() {
-            return Ok(Read::Foreign(verified.clear.vault));
-        }
-        if verified.clear.epoch > ring.current().epoch {
-            return Ok(Read::Bad(Error::Unsupported(format!(
-                "{name} stands under newer keys: the vault's keys were rotated; unlock it again"
-            ))));
-        }
-        let commit = match verified.open(&ring) {
-            Ok(commit) => commit,
-            Err(error) => return Ok(Read::Bad(Error::of_object(name, error))),
-        };
-        if !base::at_most(&commit.body.merged, &commit.body.seen) {
-            return Ok(Read::Bad(forged(name, "it contains more than it has seen")));
-        }
-        self.learn(&commit.body.keyring);
-        Ok(Read::Good(Box::new(Head {
-            device: verified.clear.device,
-            point: Point {
-                seq: verified.clear.seq,
-                hash: verified.hash,
-            },
-            commit,
-            sealed: bytes,
-        })))
-    }
-
-    fn learn(
-        &self,
-        keyring: &[(
-            coffre_format::id::Epoch,
-            coffre_format::crypto::key::RootKey,
-        )],
-    ) {
-        let mut ring = self
-            .ring
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (epoch, root) in keyring {
-            if ring.epoch(*epoch).is_err() {
-                let mut more = copy_ring(&ring);
-                more.add(*epoch, root.clone());
-                *ring = Arc::new(more);
-                self.nodes.set_ring(ring.clone());
-            }
-        }
-    }
-
-    /// Whether the commit's own tree names its device and still lets it publish.
-    async fn enrolled(&self, head: &Head) -> Result<()> {
-        if self.intent == Some(head.point) {
-            return Ok(());
-        }
-        let name = kept::commit_name(head.device, &head.point);
-        let key = Key::new(Inode::VAULT, tag::DEVICE, &head.device.0);
-        match self.nodes.get(&head.commit.body.root, &key).await? {
-            Some(Record::Device(record)) if record.public_key == head.commit.clear.public_key => {
-                match record.state {
-                    DeviceState::Revoked { after } if head.point.seq > after => {
-                        Err(forged(&name, "its device was revoked"))
-                    }
-                    _ => Ok(()),
-                }
-            }
-            _ => Err(forged(&name, "its tree does not list its device")),
-        }
     }
 }
 
@@ -417,13 +275,5 @@ fn falls_back(previous: &Head, next: &Head) -> Option<&'static str> {
         Some("its successor has seen less")
     } else {
         None
-    }
-}
-
-pub(super) fn forged(name: &ObjectName, why: &str) -> Error {
-    Error::Forged {
-        object: name.to_string(),
-        path: None,
-        why: why.to_owned(),
     }
 }

@@ -27,6 +27,7 @@ use crate::vault::base;
 use crate::vault::chain::Chains;
 use crate::vault::chain::Names;
 use crate::vault::chain::Offered;
+use crate::vault::commits::Commits;
 use crate::vault::device;
 use crate::vault::kept;
 use crate::vault::state::StateDir;
@@ -162,14 +163,11 @@ pub(super) fn gather(
 pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
     let mut warnings = Vec::new();
     let names = list(lookout, &mut warnings).await?;
-    let known = &lookout.anchor.accepted;
-    let chains = Chains::new(
-        lookout.store,
-        lookout.state,
-        lookout.nodes,
-        known,
-        lookout.anchor.intent.as_ref().map(|intent| intent.point),
-    );
+    let chains = Chains {
+        commits: Commits::new(lookout.store, lookout.state, lookout.nodes),
+        known: &lookout.anchor.accepted,
+        intent: lookout.anchor.intent.as_ref().map(|intent| intent.point),
+    };
     let chains = &chains;
     let offers = futures::stream::iter(&names)
         .map(|(device, names)| async move { (*device, chains.offered(*device, names).await) })
@@ -210,7 +208,7 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
     warnings.extend(forks(&heads));
     warnings.extend(withheld(&heads));
     Ok(Survey {
-        ring: chains.ring(),
+        ring: chains.commits.ring(),
         heads,
         warnings,
     })
@@ -297,15 +295,18 @@ fn withheld(heads: &[Head]) -> Vec<String> {
 
 /// The accepted heads from the state folder, for a start without the network.
 pub(super) fn kept_survey(lookout: &Lookout<'_>) -> Option<Survey> {
-    let known = &lookout.anchor.accepted;
-    let chains = Chains::new(lookout.store, lookout.state, lookout.nodes, known, None);
-    let heads = known.iter().filter_map(|(device, point)| {
-        let head = chains.kept(&kept::commit_name(*device, point))?;
-        (head.point == *point).then_some(head)
-    });
+    let commits = Commits::new(lookout.store, lookout.state, lookout.nodes);
+    let heads = lookout
+        .anchor
+        .accepted
+        .iter()
+        .filter_map(|(device, point)| {
+            let head = commits.kept(&kept::commit_name(*device, point))?;
+            (head.point == *point).then_some(head)
+        });
     let heads: Vec<Head> = heads.collect();
     (!heads.is_empty()).then(|| Survey {
-        ring: chains.ring(),
+        ring: commits.ring(),
         heads,
         warnings: Vec::new(),
     })

@@ -33,6 +33,14 @@ pub(super) fn read(state: &StateDir, name: &ObjectName) -> Option<Bytes> {
     Some(bytes.into())
 }
 
+/// Whether all of these are kept.
+pub(super) fn has(state: &StateDir, heads: &[Head]) -> bool {
+    let mut names = heads
+        .iter()
+        .map(|head| commit_name(head.device, &head.point));
+    names.all(|name| path(state, &name).exists())
+}
+
 /// Keeps these heads too.
 pub(super) fn add(state: &StateDir, heads: &[Head]) -> Result<()> {
     let folder = state.heads();

@@ -39,6 +39,7 @@ mod anchor;
 mod base;
 mod chain;
 mod check;
+mod commits;
 mod create;
 mod device;
 mod heads;
@@ -236,22 +237,28 @@ impl Vault {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Writes the anchor, if it may be written (a reader only when alone).
+    /// Writes the anchor if it says something new, and may be written (by a reader only when alone).
     fn save(&self, memory: &mut Memory) -> Result<()> {
         let state = &self.inner.state;
+        let heads = &memory.heads.all;
+        let bytes = anchor::seal(state, &memory.anchor, &memory.ring)?;
+        let hash = ObjectHash::of(&bytes);
+        if memory.basis == Some(hash) && kept::has(state, heads) {
+            return Ok(());
+        }
         let saved = state.alone(|| {
             let there = anchor::load(state)?.map(|bytes| ObjectHash::of(&bytes));
             if there != memory.basis && state.access() == Access::ReadOnly {
-                return Ok(None);
+                return Ok(false);
             }
             // The heads first: an anchor that names a commit finds its bytes when there is no network.
-            kept::add(state, &memory.heads.all)?;
-            anchor::save(state, &memory.anchor, &memory.ring)?;
-            kept::prune(state, &memory.heads.all);
-            anchor::load(state).map(|bytes| bytes.map(|bytes| ObjectHash::of(&bytes)))
+            kept::add(state, heads)?;
+            anchor::replace(&state.anchor(), &bytes)?;
+            kept::prune(state, heads);
+            Ok(true)
         })?;
-        if let Some(Some(basis)) = saved {
-            memory.basis = Some(basis);
+        if saved == Some(true) {
+            memory.basis = Some(hash);
         }
         Ok(())
     }
@@ -273,3 +280,6 @@ fn copy_ring(ring: &Keyring) -> Keyring {
     }
     copy
 }
+
+#[cfg(test)]
+mod tests;

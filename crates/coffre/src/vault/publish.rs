@@ -35,7 +35,7 @@ use crate::vault::Head;
 use crate::vault::Memory;
 use crate::vault::Vault;
 use crate::vault::base;
-use crate::vault::chain::forged;
+use crate::vault::commits::forged;
 use crate::vault::heads;
 use crate::vault::kept;
 
@@ -202,7 +202,7 @@ fn vectors(
 
 impl Memory {
     /// The own last commit, if there is one.
-    fn own_head(&self, vault: VaultId) -> Option<&Head> {
+    pub(super) fn own_head(&self, vault: VaultId) -> Option<&Head> {
         let device = self.device(vault)?;
         let last = self.anchor.last?;
         let heads = self.heads.all.iter();

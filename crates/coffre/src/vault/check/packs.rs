@@ -27,12 +27,12 @@ use crate::error::Result;
 use crate::store::Prefix;
 use crate::tree::Nodes;
 use crate::vault::Vault;
-use crate::vault::chain::forged;
 use crate::vault::check::CheckProgress;
 use crate::vault::check::CheckReport;
 use crate::vault::check::Depth;
 use crate::vault::check::Finding;
 use crate::vault::check::objects::Added;
+use crate::vault::commits::forged;
 
 /// Packs that are held in memory together.
 const TOGETHER: usize = 4;
