@@ -49,12 +49,22 @@ enum Continuity {
 pub(super) struct Offered {
     /// Its heads: one, or two of a device that exists twice.
     pub(super) heads: Vec<Head>,
+    /// The one of them that the anchor is to name from now on.
+    pub(super) accept: Option<Point>,
     /// Commits that could not be accepted, and why.
     pub(super) failures: Vec<Error>,
     /// The accepted commit, if it is gone and nothing continues from it.
     pub(super) gone: Option<Point>,
     /// Another vault that a commit belongs to.
     pub(super) foreign: Option<VaultId>,
+}
+
+impl Offered {
+    /// On first contact a damaged newest state is an error, not a reason to show an older one.
+    fn stops(&self, anchored: Option<Point>) -> bool {
+        let damaged = |error: &Error| !matches!(error, Error::Forged { object, .. } if object.starts_with("commits/"));
+        anchored.is_none() && self.failures.iter().any(damaged)
+    }
 }
 
 /// Compares what is offered with what was accepted.
@@ -75,67 +85,73 @@ impl Chains<'_> {
             if anchored.is_some_and(|point| *seq <= point.seq) {
                 break;
             }
-            let forked = self
-                .take_newer(device, objects, names, anchored, &mut offered)
-                .await?;
-            if !offered.heads.is_empty() && !forked {
-                return Ok(offered);
+            for object in objects {
+                self.take(device, object, names, anchored, &mut offered)
+                    .await?;
             }
-            if forked || self.stops(anchored, &offered) {
+            // Below a fork, the accepted chain may go on.
+            if offered.accept.is_some() || offered.stops(anchored) {
                 break;
             }
         }
-        if let Some(point) = anchored {
+        if let Some(point) = anchored
+            && offered.accept.is_none()
+        {
             self.take_anchored(device, point, names, &mut offered)
                 .await?;
         }
         Ok(offered)
     }
 
-    /// On first contact a damaged newest state is an error, not a reason to show an older one.
-    fn stops(&self, anchored: Option<Point>, offered: &Offered) -> bool {
-        let damaged = |error: &Error| !matches!(error, Error::Forged { object, .. } if object.starts_with("commits/"));
-        anchored.is_none() && offered.failures.iter().any(damaged)
-    }
-
-    /// Takes the acceptable commits of one sequence number; true if they are beside the accepted chain.
-    async fn take_newer(
+    /// Takes a commit that is not the accepted one, if it is right.
+    async fn take(
         &self,
         device: DeviceId,
-        objects: &[Object],
+        object: &Object,
         names: &Names,
         anchored: Option<Point>,
         offered: &mut Offered,
-    ) -> Result<bool> {
-        let mut forked = false;
-        for object in objects {
-            let head = match self.commits.read(&object.name, object.length).await? {
-                Read::Good(head) => *head,
-                Read::Absent => continue,
-                Read::Bad(error) => {
-                    offered.failures.push(error);
-                    continue;
+    ) -> Result<()> {
+        let head = match self.commits.read(&object.name, object.length).await? {
+            Read::Good(head) => *head,
+            Read::Absent => return Ok(()),
+            Read::Bad(error) => {
+                offered.failures.push(error);
+                return Ok(());
+            }
+            Read::Foreign(vault) => {
+                offered.foreign = Some(vault);
+                return Ok(());
+            }
+        };
+        let continuity = match anchored {
+            Some(point) => self.continuity(device, &head, point, names).await?,
+            None => Continuity::Succeeds,
+        };
+        let beside = match continuity {
+            Continuity::Succeeds => offered.accept.is_some(),
+            // One fork is told by its newest commit; what is below that is part of it.
+            Continuity::Forked if !offered.heads.is_empty() => return Ok(()),
+            Continuity::Forked => true,
+            Continuity::Broken(error) => {
+                offered.failures.push(error);
+                return Ok(());
+            }
+        };
+        match self.enrolled(&head).await {
+            Ok(()) => {
+                if !beside {
+                    offered.accept = Some(head.point);
                 }
-                Read::Foreign(vault) => {
-                    offered.foreign = Some(vault);
-                    continue;
-                }
-            };
-            let continuity = match anchored {
-                Some(point) => self.continuity(device, &head, point, names).await?,
-                None => Continuity::Succeeds,
-            };
-            forked |= matches!(continuity, Continuity::Forked);
-            match (continuity, self.enrolled(&head).await) {
-                (Continuity::Broken(error), _) => offered.failures.push(error),
-                (_, Ok(())) => offered.heads.push(head),
-                (_, Err(error @ (Error::Unreachable { .. } | Error::Denied { .. }))) => {
-                    return Err(error);
-                }
-                (_, Err(error)) => offered.failures.push(error),
+                offered.heads.push(head);
+                Ok(())
+            }
+            Err(error @ (Error::Unreachable { .. } | Error::Denied { .. })) => Err(error),
+            Err(error) => {
+                offered.failures.push(error);
+                Ok(())
             }
         }
-        Ok(forked)
     }
 
     /// Our own intent was enrolled when it was made.
@@ -160,23 +176,25 @@ impl Chains<'_> {
             Some(object) => Some(object.length),
             None => self.look_again(&name).await?.map(Some),
         };
+        let mut beside_it = false;
         match length {
             None => offered.gone = Some(point),
             Some(length) => match self.commits.read(&name, length).await? {
-                Read::Good(head) => offered.heads.push(*head),
+                Read::Good(head) => {
+                    offered.accept = Some(point);
+                    beside_it = offered.heads.is_empty();
+                    offered.heads.push(*head);
+                }
                 Read::Absent => offered.gone = Some(point),
                 // The anchor names it, so this is no torn upload.
                 Read::Bad(error) => return Err(error),
                 Read::Foreign(_) => return Err(forged(&name, "it belongs to another vault")),
             },
         }
-        let others: Vec<Object> = beside
-            .iter()
-            .filter(|object| object.name != name)
-            .cloned()
-            .collect();
-        self.take_newer(device, &others, names, Some(point), offered)
-            .await?;
+        // A second commit in the same place, unless a newer one has told of that fork.
+        for object in beside.iter().filter(|object| beside_it && object.name != name) {
+            self.take(device, object, names, None, offered).await?;
+        }
         Ok(())
     }
 

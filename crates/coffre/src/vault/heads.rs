@@ -40,6 +40,8 @@ const DEVICES_MAX: usize = 1024;
 /// What the store offers, verified.
 pub(super) struct Survey {
     pub(super) heads: Vec<Head>,
+    /// What the anchor is to name from now on.
+    pub(super) accepted: Vector,
     pub(super) ring: Arc<Keyring>,
     pub(super) warnings: Vec<String>,
 }
@@ -98,8 +100,8 @@ impl Memory {
         if let Some(device) = own {
             self.own_chain(device, access, &survey.heads, &mut warnings);
         }
-        for head in &survey.heads {
-            base::raise(&mut self.anchor.accepted, head.device, head.point);
+        for (device, point) in &survey.accepted {
+            base::raise(&mut self.anchor.accepted, *device, *point);
         }
         self.ring = survey.ring;
         let own = self.device(vault).zip(self.anchor.last);
@@ -174,12 +176,14 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
         .buffer_unordered(TOGETHER);
     let offers: Vec<(DeviceId, Result<Offered>)> = offers.collect().await;
     let mut heads = Vec::new();
+    let mut accepted = Vector::new();
     let mut gone = Vec::new();
     let mut failures = Vec::new();
     let mut foreign = None;
     for (device, offered) in offers {
         let offered = offered?;
         heads.extend(offered.heads);
+        accepted.extend(offered.accept.map(|point| (device, point)));
         failures.extend(offered.failures);
         foreign = offered.foreign.or(foreign);
         gone.extend(offered.gone.map(|point| (device, point)));
@@ -210,6 +214,7 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
     Ok(Survey {
         ring: chains.commits.ring(),
         heads,
+        accepted,
         warnings,
     })
 }
@@ -308,6 +313,7 @@ pub(super) fn kept_survey(lookout: &Lookout<'_>) -> Option<Survey> {
     (!heads.is_empty()).then(|| Survey {
         ring: commits.ring(),
         heads,
+        accepted: lookout.anchor.accepted.clone(),
         warnings: Vec::new(),
     })
 }
