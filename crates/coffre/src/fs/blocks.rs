@@ -1,1 +1,351 @@
-//! Pieces of a block: laying over, cutting, punching, slicing.
+//! Pieces of a block: laying over, cutting, punching, slicing, and what the fold settles.
+//!
+//! A block is 128 KiB of a file; its pieces are disjoint and ascending, a gap between them is a hole.
+//! Everything here is a pure function old pieces → new pieces:
+//!
+//! ```text
+//! old      |--A--|     |------B------|
+//! write             |--w--|
+//! new      |--A--|  |--w--|----B-----|     B is trimmed: same content, greater skip
+//! ```
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use coffre_format::record::BLOCK;
+use coffre_format::record::Block;
+use coffre_format::record::Content;
+use coffre_format::record::INLINE;
+use coffre_format::record::PIECES;
+use coffre_format::record::Piece;
+
+/// Pieces in memory from which on adjacent small writes are joined.
+const CROWDED: usize = 64;
+
+/// A run of adjacent pieces whose bytes are here: the fold makes one frame of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Where it begins in the block, in bytes.
+    pub at: u32,
+    /// Its bytes, piece after piece.
+    pub parts: Vec<Bytes>,
+}
+
+impl Run {
+    /// Its length, in bytes.
+    pub fn len(&self) -> u32 {
+        self.parts.iter().map(|part| part.len() as u32).sum()
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes as one; copied only where there are several parts.
+    pub fn join(&self) -> Bytes {
+        if let [only] = self.parts.as_slice() {
+            return only.clone();
+        }
+        let mut joined = BytesMut::with_capacity(self.len() as usize);
+        for part in &self.parts {
+            joined.extend_from_slice(part);
+        }
+        joined.freeze()
+    }
+}
+
+/// The block after `piece` was written over it.
+pub fn overlay(block: &Block, piece: Piece) -> Block {
+    let end = piece.at + piece.len;
+    if piece.len == 0 {
+        return block.clone();
+    }
+    let mut pieces = Vec::with_capacity(block.pieces.len() + 2);
+    pieces.extend(block.pieces.iter().filter_map(|old| trim(old, 0..piece.at)));
+    pieces.extend(trim(&piece, piece.at..end));
+    pieces.extend(block.pieces.iter().filter_map(|old| trim(old, end..BLOCK)));
+    Block { pieces }
+}
+
+/// The block with a hole in this range.
+pub fn punch(block: &Block, range: Range<u32>) -> Block {
+    let mut pieces = slice(block, 0..range.start);
+    pieces.extend(slice(block, range.end..BLOCK));
+    Block { pieces }
+}
+
+/// The block without what is at or after `at`.
+pub fn cut(block: &Block, at: u32) -> Block {
+    Block {
+        pieces: slice(block, 0..at),
+    }
+}
+
+/// What is in this range of the block; places stay as in the block.
+pub fn slice(block: &Block, range: Range<u32>) -> Vec<Piece> {
+    block
+        .pieces
+        .iter()
+        .filter_map(|piece| trim(piece, range.clone()))
+        .collect()
+}
+
+/// The part of a piece that is in this range.
+pub fn trim(piece: &Piece, range: Range<u32>) -> Option<Piece> {
+    let start = piece.at.max(range.start);
+    let end = (piece.at + piece.len).min(range.end);
+    if start >= end {
+        return None;
+    }
+    let skip = piece.skip + (start - piece.at);
+    let len = end - start;
+    // Bytes are sliced rather than skipped, so that what was overwritten is not kept alive in records.
+    let (skip, content) = match &piece.content {
+        Content::Frame(pointer) => (skip, Content::Frame(*pointer)),
+        Content::Bytes(bytes) => (
+            0,
+            Content::Bytes(bytes.slice(skip as usize..(skip + len) as usize)),
+        ),
+    };
+    Some(Piece {
+        at: start,
+        len,
+        skip,
+        content,
+    })
+}
+
+/// The holes of the block inside this range, ascending.
+pub fn holes(block: &Block, range: Range<u32>) -> Vec<Range<u32>> {
+    let mut holes = Vec::new();
+    let mut position = range.start;
+    for piece in &block.pieces {
+        let start = piece.at.min(range.end);
+        if position < start {
+            holes.push(position..start);
+        }
+        position = position.max(piece.at + piece.len);
+    }
+    if position < range.end {
+        holes.push(position..range.end);
+    }
+    holes
+}
+
+/// Bytes that are not holes.
+pub fn stored(block: &Block) -> u64 {
+    block.pieces.iter().map(|piece| u64::from(piece.len)).sum()
+}
+
+/// Adjacent pieces whose bytes are here, joined into runs, ascending.
+///
+/// The fold seals each run into one frame and lays that frame's piece over the block.
+pub fn runs(block: &Block) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut end = None;
+    for piece in &block.pieces {
+        let Content::Bytes(bytes) = &piece.content else {
+            end = None;
+            continue;
+        };
+        let part = bytes.slice(piece.skip as usize..(piece.skip + piece.len) as usize);
+        match runs.last_mut() {
+            Some(run) if end == Some(piece.at) => run.parts.push(part),
+            _ => runs.push(Run {
+                at: piece.at,
+                parts: vec![part],
+            }),
+        }
+        end = Some(piece.at + piece.len);
+    }
+    runs
+}
+
+/// The same content in fewer pieces, where a block has very many: adjacent bytes become one piece.
+pub fn coalesce_bytes(block: Block) -> Block {
+    if block.pieces.len() <= CROWDED {
+        return block;
+    }
+    let mut pieces: Vec<Piece> = block
+        .pieces
+        .iter()
+        .filter(|piece| matches!(piece.content, Content::Frame(_)))
+        .cloned()
+        .collect();
+    pieces.extend(runs(&block).into_iter().map(|run| Piece {
+        at: run.at,
+        len: run.len(),
+        skip: 0,
+        content: Content::Bytes(run.join()),
+    }));
+    pieces.sort_by_key(|piece| piece.at);
+    Block { pieces }
+}
+
+/// Whether settling run by run would leave more pieces than a stored block may have:
+/// then the fold writes the block whole.
+pub fn needs_rewrite(block: &Block) -> bool {
+    let frames = block
+        .pieces
+        .iter()
+        .filter(|piece| matches!(piece.content, Content::Frame(_)))
+        .count();
+    frames + runs(block).len() > PIECES
+}
+
+/// The content that the record itself may hold: a small file's only bytes.
+pub fn inline(block: &Block) -> Option<Bytes> {
+    let all_here = block
+        .pieces
+        .iter()
+        .all(|piece| matches!(piece.content, Content::Bytes(_)));
+    match runs(block).as_slice() {
+        [run] if all_here && run.at == 0 && run.len() as usize <= INLINE => Some(run.join()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coffre_format::id::Digest;
+    use coffre_format::id::Salt;
+    use coffre_format::record::Place;
+    use coffre_format::record::Pointer;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(at: u32, len: u32, skip: u32) -> Piece {
+        let place = Place::Open {
+            salt: Salt([7; 16]),
+            offset: 0,
+        };
+        let content = Content::Frame(Pointer {
+            place,
+            stored: 1,
+            digest: Digest::NONE,
+        });
+        Piece {
+            at,
+            len,
+            skip,
+            content,
+        }
+    }
+
+    fn bytes(at: u32, content: &[u8]) -> Piece {
+        Piece {
+            at,
+            len: content.len() as u32,
+            skip: 0,
+            content: Content::Bytes(Bytes::copy_from_slice(content)),
+        }
+    }
+
+    /// Frames read as the low byte of their position, so that a wrong skip shows.
+    fn read(block: &Block, len: usize) -> Vec<Option<u8>> {
+        let mut read = vec![None; len];
+        for piece in &block.pieces {
+            for i in 0..piece.len {
+                let byte = match &piece.content {
+                    Content::Frame(_) => (piece.skip + i) as u8,
+                    Content::Bytes(bytes) => bytes[(piece.skip + i) as usize],
+                };
+                read[(piece.at + i) as usize] = Some(byte);
+            }
+        }
+        read
+    }
+
+    #[test]
+    fn a_write_inside_a_frame_splits_it() {
+        let block = Block {
+            pieces: vec![frame(10, 20, 5)],
+        };
+        let block = overlay(&block, bytes(15, b"ab"));
+        assert_eq!(
+            block.pieces,
+            [frame(10, 5, 5), bytes(15, b"ab"), frame(17, 13, 12)]
+        );
+        assert_eq!(holes(&block, 0..40), [0..10, 30..40]);
+        assert_eq!(stored(&block), 20);
+    }
+
+    #[test]
+    fn runs_end_at_frames_and_holes() {
+        let block = Block {
+            pieces: vec![
+                bytes(0, b"a"),
+                bytes(1, b"b"),
+                frame(2, 2, 0),
+                bytes(4, b"c"),
+                bytes(9, b"d"),
+            ],
+        };
+        let found: Vec<_> = runs(&block)
+            .iter()
+            .map(|run| (run.at, run.join()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (0, Bytes::from("ab")),
+                (4, Bytes::from("c")),
+                (9, Bytes::from("d"))
+            ]
+        );
+        assert!(inline(&block).is_none());
+    }
+
+    #[test]
+    fn the_seventeenth_piece_asks_for_a_rewrite() {
+        let pieces = |n: u32| Block {
+            pieces: (0..n).map(|i| bytes(i * 4, b"x")).collect(),
+        };
+        assert!(!needs_rewrite(&pieces(16)));
+        assert!(needs_rewrite(&pieces(17)));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_what_the_writes_say(
+            steps in proptest::collection::vec((0u8..4, 0u32..300, 0u32..60, any::<u8>()), 1..120)
+        ) {
+            let mut block = Block::default();
+            let mut model: Vec<Option<u8>> = vec![None; 400];
+            for (what, at, len, byte) in steps {
+                let range = at as usize..(at + len) as usize;
+                match what {
+                    0 => {
+                        block = overlay(&block, frame(at, len, 3));
+                        for (i, slot) in model[range].iter_mut().enumerate() {
+                            *slot = Some((i + 3) as u8);
+                        }
+                    }
+                    1 => {
+                        block = punch(&block, at..at + len);
+                        model[range].fill(None);
+                    }
+                    2 if len == 7 => {
+                        block = cut(&block, at);
+                        model[at as usize..].fill(None);
+                    }
+                    _ => {
+                        block = overlay(&block, bytes(at, &vec![byte; len as usize]));
+                        model[range].fill(Some(byte));
+                    }
+                }
+                block = coalesce_bytes(block);
+                prop_assert_eq!(&read(&block, 400), &model);
+                for pair in block.pieces.windows(2) {
+                    prop_assert!(pair[0].at + pair[0].len <= pair[1].at);
+                }
+                prop_assert!(block.pieces.iter().all(|piece| piece.len > 0));
+                let empty = holes(&block, 0..400).iter().map(|hole| hole.len()).sum::<usize>();
+                prop_assert_eq!(empty, model.iter().filter(|slot| slot.is_none()).count());
+            }
+        }
+    }
+}
