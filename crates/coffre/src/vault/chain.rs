@@ -192,7 +192,10 @@ impl Chains<'_> {
             },
         }
         // A second commit in the same place, unless a newer one has told of that fork.
-        for object in beside.iter().filter(|object| beside_it && object.name != name) {
+        for object in beside
+            .iter()
+            .filter(|object| beside_it && object.name != name)
+        {
             self.take(device, object, names, None, offered).await?;
         }
         Ok(())
