@@ -5,6 +5,7 @@
 //! and answer any bytes with a value or a [`FormatError`], never with a panic.
 
 pub mod anchor;
+pub mod checkpoint;
 pub mod codec;
 pub mod commit;
 pub mod crypto;

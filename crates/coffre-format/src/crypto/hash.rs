@@ -18,6 +18,7 @@ pub(crate) mod context {
     pub(crate) const SLOT: &str = "coffre v1 slot";
     pub(crate) const DEVICE: &str = "coffre v1 device";
     pub(crate) const COMMIT_HASH: &str = "coffre v1 commit hash";
+    pub(crate) const CHECKPOINT: &str = "coffre v1 checkpoint";
 }
 
 /// `H(label, parts)`: `N` bytes of BLAKE3 `derive_key` over the joined parts.

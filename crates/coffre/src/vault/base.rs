@@ -23,6 +23,11 @@ pub(super) fn reaches(vector: &Vector, device: DeviceId, point: &Point) -> bool 
     })
 }
 
+/// Whether a vector names exactly this point.
+pub(super) fn names(vector: &Vector, device: DeviceId, point: &Point) -> bool {
+    vector.get(&device) == Some(point)
+}
+
 /// Whether nothing in `lower` stands above `upper`.
 pub(super) fn at_most(lower: &Vector, upper: &Vector) -> bool {
     lower.iter().all(|(device, point)| {

@@ -212,6 +212,18 @@ impl Chains<'_> {
         self.commits.store.length(name).await
     }
 
+    /// Whether the chain that ends in `head` has `point` in it, or has pruned it.
+    pub(super) async fn leads_to(&self, head: &Head, point: Point, names: &Names) -> Result<bool> {
+        if head.point == point {
+            return Ok(true);
+        }
+        match self.continuity(head.device, head, point, names).await? {
+            Continuity::Succeeds => Ok(true),
+            Continuity::Forked => Ok(false),
+            Continuity::Broken(error) => Err(error),
+        }
+    }
+
     /// Walks back from `head` to the accepted commit.
     async fn continuity(
         &self,

@@ -244,6 +244,15 @@ async fn list(
     Ok(devices)
 }
 
+/// Names of one device's commits.
+pub(super) async fn names_of(store: &Store, device: DeviceId) -> Result<Names> {
+    let mut devices = BTreeMap::new();
+    for object in store.list(Prefix::CommitsOf(device)).await?.objects {
+        add(&mut devices, object, &mut Vec::new());
+    }
+    Ok(devices.remove(&device).unwrap_or_default())
+}
+
 fn add(devices: &mut BTreeMap<DeviceId, Names>, object: Object, warnings: &mut Vec<String>) {
     let ObjectName::Commit { device, seq, .. } = object.name else {
         return;

@@ -39,6 +39,7 @@ mod anchor;
 mod base;
 mod chain;
 mod check;
+mod checkpoint;
 mod commits;
 mod create;
 mod device;

@@ -52,6 +52,33 @@ async fn devices_that_do_not_know_of_each_other_diverge_and_go_on() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_is_in_what_an_honest_store_offers() {
+    let world = World::new();
+    let vault = world.create("a").await;
+    let first = vault.checkpoint();
+    let old = world.snapshot();
+    publish(&vault, "one").await;
+    publish(&vault, "two").await;
+    let newest = vault.checkpoint();
+    let fresh = world.open("b", Access::ReadWrite).await.unwrap();
+    fresh.verify(&first).await.unwrap();
+    fresh.verify(&newest).await.unwrap();
+    publish(&fresh, "three").await;
+    fresh.verify(&newest).await.unwrap();
+    let mut other = newest;
+    other.hash.0[0] ^= 1;
+    assert!(matches!(
+        fresh.verify(&other).await,
+        Err(Error::Rollback { .. })
+    ));
+    // A device without a past is shown an old state: only the checkpoint tells.
+    world.put_back(&old);
+    let deceived = world.open("c", Access::ReadOnly).await.unwrap();
+    let verified = deceived.verify(&newest).await;
+    assert!(matches!(verified, Err(Error::Rollback { .. })));
+}
+
+#[tokio::test]
 async fn a_commit_whose_tree_does_not_list_its_device_is_refused() {
     let world = World::new();
     let first = world.create("a").await;
