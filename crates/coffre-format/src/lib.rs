@@ -19,6 +19,7 @@ pub mod node;
 pub mod pack;
 pub mod record;
 pub mod transaction;
+pub mod value;
 
 pub use error::FormatError;
 

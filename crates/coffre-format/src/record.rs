@@ -49,8 +49,21 @@ pub mod tag {
 }
 
 /// An ordered key of the tree: inode u64 BE ‖ tag ‖ rest. Also an end of a range of keys.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(
+    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
+)]
 pub struct Key(Box<[u8]>);
+
+/// What a checked key names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParsedKey<'a> {
+    /// Inode it stands under.
+    pub inode: Inode,
+    /// Its tag.
+    pub tag: u8,
+    /// What follows the tag.
+    pub rest: &'a [u8],
+}
 
 impl Key {
     /// A key or range end from its bytes. (Decoders check it with [`Key::parse`].)
@@ -124,7 +137,9 @@ impl Key {
 }
 
 /// A pack as pointers name it: enough to derive its keys and read a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct PackRef {
     /// Name of the object.
     pub name: PackName,
@@ -135,7 +150,9 @@ pub struct PackRef {
 }
 
 /// Where a frame is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Place {
     /// In a pack of this device that is not frozen yet (or, inside a node, in the node's own pack).
     Open {
@@ -154,7 +171,7 @@ pub enum Place {
 }
 
 /// Everything needed to read a frame with one GET and to know that it is the right one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Pointer {
     /// Where it is.
     pub place: Place,
@@ -165,7 +182,7 @@ pub struct Pointer {
 }
 
 /// Bytes of a block, or the way to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Content {
     /// In a data frame.
     Frame(Pointer),
@@ -174,7 +191,7 @@ pub enum Content {
 }
 
 /// A run of bytes in a block. A gap between pieces is a hole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Piece {
     /// Where the run begins in the block, in bytes.
     pub at: u32,
@@ -187,7 +204,7 @@ pub struct Piece {
 }
 
 /// Content of one aligned 128 KiB block: disjoint pieces in ascending order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Block {
     /// The pieces.
     pub pieces: Vec<Piece>,
@@ -349,7 +366,7 @@ pub struct DeviceRecord {
 }
 
 /// A named, kept state of the whole vault.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SnapshotRecord {
     /// The owner's name for it.
     pub label: String,
@@ -369,7 +386,7 @@ pub struct Sums {
 }
 
 /// A node as its parent (or a commit, checkpoint or snapshot) knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Child {
     /// Its frame.
     pub pointer: Pointer,
@@ -380,7 +397,7 @@ pub struct Child {
 }
 
 /// A record, in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Record {
     /// Under [`tag::INODE`].
     Inode(InodeRecord),
@@ -411,7 +428,7 @@ pub enum Record {
 }
 
 /// What stands under a key: the record, or the frame that its encoding was spilled into.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Value {
     /// Here.
     Record(Record),

@@ -1,13 +1,35 @@
 //! What the journal holds: edits in transactions, checkpoints, watermarks.
+//!
+//! Unlike a node, a transaction may carry content itself (`Content::Bytes`) and name frames of packs that are
+//! not frozen (`Place::Open`): it never leaves the machine that wrote it.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::codec::Cursor;
+use crate::codec::decode;
+use crate::codec::decode_bare;
+use crate::codec::encode;
+use crate::codec::encode_after;
+use crate::commit::Vector;
+use crate::error::FormatError;
 use crate::error::Result;
-use crate::id::*;
+use crate::frame::FrameKind;
+use crate::id::Digest;
+use crate::id::Lsn;
+use crate::id::Salt;
+use crate::id::SessionPrefix;
 use crate::record::Child;
-use crate::record::Content;
 use crate::record::Key;
+use crate::record::Piece;
 use crate::record::Value;
 
+const WHAT: &str = "journal frame";
+/// Largest run of joined parts that is accepted, in bytes.
+const JOINED_MOST: usize = 256 * 1024 * 1024;
+
 /// One change of the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Edit {
     /// Sets a record.
     Put(Key, Value),
@@ -15,16 +37,16 @@ pub enum Edit {
     Delete(Key),
     /// Removes all records from the first key (inclusive) to the second (exclusive).
     DeleteRange(Key, Key),
-    /// Writes `len` bytes of `content` (after `skip`) at `at` of the Block under `key`, which an earlier edit of this journal has put.
+    /// Lays a piece over the Block under `key`, which an earlier edit of this journal has put.
     Splice {
         /// A Block key.
         key: Key,
         /// The piece that goes over what is there.
-        piece: crate::record::Piece,
+        piece: Piece,
     },
 }
 /// The edits of one operation, applied as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// Its number.
     pub lsn: Lsn,
@@ -32,7 +54,7 @@ pub struct Transaction {
     pub edits: Vec<Edit>,
 }
 /// How far journal and open pack are known to be on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
     /// Segment number.
     pub segment: u64,
@@ -42,7 +64,7 @@ pub struct Watermark {
     pub pack: Option<(Salt, u32)>,
 }
 /// What every journal frame begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameHeader {
     /// Session that writes.
     pub session: SessionPrefix,
@@ -53,20 +75,17 @@ pub struct FrameHeader {
     /// What is synced so far.
     pub watermark: Watermark,
 }
-/// A folded state, and what of it is not in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A folded state: recovery begins here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The folded tree.
     pub root: Child,
     /// Last transaction it contains.
     pub lsn: Lsn,
-    /// Next free inode counter of this session.
-    pub counter: u32,
-    /// Packs in the outbox that the root may reach, in order of freezing.
-    pub packs: Vec<crate::commit::AddedPack>,
     /// Commits that the root contains (becomes `merged`).
-    pub merged: crate::commit::Vector,
+    pub merged: Vector,
 }
+
 /// A part of a run of frames that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -75,7 +94,8 @@ pub enum Part {
     /// The last one.
     Last,
 }
-/// A journal frame's plaintext, decoded. `Transactions` carries the bytes of one part; parts are joined, then decoded with [`decode_transactions`].
+/// A journal frame's plaintext, decoded. `Transactions` carries the bytes of one part; parts are joined, then
+/// decoded with [`decode_transactions`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalFrame {
     /// One part of encoded transactions.
@@ -85,27 +105,108 @@ pub enum JournalFrame {
     /// A watermark.
     Watermark(FrameHeader),
 }
-/// Appends the encoding of one transaction to `out` (a length-prefixed unit; units are simply concatenated).
+
+/// Appends the encoding of one transaction to `out`: length u32 ‖ version ‖ postcard. Units are concatenated.
 pub fn encode_transaction(transaction: &Transaction, out: &mut Vec<u8>) {
-    todo!()
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let mut unit = std::mem::take(out);
+    unit.push(crate::codec::VERSION);
+    *out = encode_after(unit, transaction);
+    let length = u32::try_from(out.len() - start - 4).expect("a transaction is far below 4 GiB");
+    if let Some(prefix) = out.get_mut(start..start + 4) {
+        prefix.copy_from_slice(&length.to_le_bytes());
+    }
 }
+
 /// Reads all units of joined parts.
 pub fn decode_transactions(bytes: &[u8]) -> Result<Vec<Transaction>> {
-    todo!()
+    if bytes.len() > JOINED_MOST {
+        return Err(FormatError::TooLarge {
+            what: WHAT,
+            limit: JOINED_MOST as u64,
+        });
+    }
+    let mut cursor = Cursor::new(bytes, WHAT);
+    let mut transactions = Vec::new();
+    while !cursor.rest().is_empty() {
+        let length = cursor.u32()? as usize;
+        transactions.push(decode(cursor.slice(length)?, WHAT)?);
+    }
+    Ok(transactions)
 }
+
 impl JournalFrame {
     /// The kind of frame it is sealed as.
-    pub fn kind(&self) -> crate::frame::FrameKind {
-        todo!()
+    pub fn kind(&self) -> FrameKind {
+        match self {
+            Self::Transactions(..) => FrameKind::Transaction,
+            Self::Checkpoint(..) => FrameKind::Checkpoint,
+            Self::Watermark(_) => FrameKind::Watermark,
+        }
     }
-    /// The plaintext of the frame.
+
+    /// What every frame begins with.
+    pub fn header(&self) -> &FrameHeader {
+        match self {
+            Self::Transactions(header, ..)
+            | Self::Checkpoint(header, _)
+            | Self::Watermark(header) => header,
+        }
+    }
+
+    /// For chaining it to the frame before.
+    pub fn header_mut(&mut self) -> &mut FrameHeader {
+        match self {
+            Self::Transactions(header, ..)
+            | Self::Checkpoint(header, _)
+            | Self::Watermark(header) => header,
+        }
+    }
+
+    /// The plaintext of the frame: length u32 of the header ‖ header ‖ the rest by kind.
     pub fn encode(&self) -> Result<Vec<u8>> {
-        todo!()
+        let header = encode(self.header());
+        let mut out = (header.len() as u32).to_le_bytes().to_vec();
+        out.extend_from_slice(&header);
+        match self {
+            Self::Transactions(_, part, bytes) => {
+                out.push(match part {
+                    Part::More => 0,
+                    Part::Last => 1,
+                });
+                out.extend_from_slice(bytes);
+            }
+            Self::Checkpoint(_, checkpoint) => out = encode_after(out, checkpoint),
+            Self::Watermark(_) => {}
+        }
+        Ok(out)
     }
+
     /// Reads one.
-    pub fn decode(kind: crate::frame::FrameKind, plaintext: &[u8]) -> Result<Self> {
-        todo!()
+    pub fn decode(kind: FrameKind, plaintext: &[u8]) -> Result<Self> {
+        let mut cursor = Cursor::new(plaintext, WHAT);
+        let length = cursor.u32()? as usize;
+        let header: FrameHeader = decode(cursor.slice(length)?, WHAT)?;
+        let malformed = |why| Err(FormatError::Malformed { what: WHAT, why });
+        match kind {
+            FrameKind::Transaction => {
+                let part = match cursor.take::<1>()? {
+                    [0] => Part::More,
+                    [1] => Part::Last,
+                    _ => return malformed("a part is neither the last nor another"),
+                };
+                Ok(Self::Transactions(header, part, cursor.rest().to_vec()))
+            }
+            FrameKind::Checkpoint => Ok(Self::Checkpoint(
+                header,
+                Box::new(decode_bare(cursor.rest(), WHAT)?),
+            )),
+            FrameKind::Watermark if cursor.rest().is_empty() => Ok(Self::Watermark(header)),
+            FrameKind::Watermark => malformed("a watermark holds more than its header"),
+            FrameKind::Data | FrameKind::Node | FrameKind::End => {
+                malformed("its kind belongs into a pack")
+            }
+        }
     }
 }
-#[allow(unused)]
-fn in_work(_: Content) {}
