@@ -1,159 +1,177 @@
 //! The file system: POSIX operations over the tree, durable in the journal, published in the background.
-//! (Signatures; see the contract.)
-
-use bytes::Bytes;
-use coffre_format::id::Inode;
-
-use crate::error::Result;
-use crate::vault::Vault;
+//!
+//! ```text
+//!  FUSE, CLI, programs ─▶ Filesystem ─▶ namespace (pure) ─▶ edits ─▶ journal + overlay
+//!                                                            fold ─▶ outbox ─▶ publish ─▶ store
+//! ```
 
 pub mod blocks;
 pub mod namespace;
 pub mod types;
 
-pub use types::Allocate;
-pub use types::Attributes;
-pub use types::DeviceStatus;
-pub use types::Follow;
-pub use types::Fsync;
-pub use types::Handle;
-pub use types::Invalidation;
-pub use types::Listed;
-pub use types::Make;
-pub use types::OpenMode;
-pub use types::Options;
-pub use types::Owner;
-pub use types::RenameMode;
-pub use types::Seek;
-pub use types::SetAttributes;
-pub use types::SetTime;
-pub use types::Space;
-pub use types::Status;
-pub use types::XattrMode;
+mod allocator;
+mod background;
+mod core;
+mod data_packs;
+mod directory;
+mod fold;
+mod fold_sink;
+mod handle;
+mod inner;
+mod journal;
+mod open;
+mod operations;
+mod path;
+mod publish;
+mod read;
+mod status;
+mod write;
 
-/// An open file system. Clones share it.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coffre_format::id::Inode;
+
+use crate::error::Error;
+use crate::error::Refusal;
+use crate::error::Result;
+use crate::fs::handle::Opened;
+use crate::fs::inner::Inner;
+use crate::fs::namespace::content::Privileges;
+use crate::vault::Vault;
+
+pub use types::*;
+
+/// An open file system. Clones share it; the last one to be dropped stops the background work.
 #[derive(Clone)]
 pub struct Filesystem {
-    // in work
+    inner: Arc<Inner>,
 }
 
-#[allow(unused_variables, missing_docs)]
 impl Filesystem {
     /// Recovers the journal, takes the newest state and starts background work.
     pub async fn open(vault: Vault, options: Options) -> Result<Self> {
-        todo!()
+        let inner = Arc::new(open::open(vault, options).await?);
+        if inner.writer.is_some() {
+            background::spawn(&inner);
+        }
+        Ok(Self { inner })
     }
-    /// Publishes everything and stops. Handles must be released.
+
+    /// Publishes everything and stops. What is still open is closed as far as the vault is concerned.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        if self.inner.writer.is_some() {
+            self.inner.publish().await?;
+        }
+        self.stop();
+        Ok(())
     }
-    /// Makes everything durable locally and stops; what is unpublished stays for the next time.
+
+    /// Makes everything durable locally and stops; what is unpublished is sent the next time.
     pub async fn close_now(&self) -> Result<Status> {
-        todo!()
+        if self.inner.writer.is_some() {
+            self.fsync_local().await?;
+        }
+        let status = self.status();
+        self.stop();
+        Ok(status)
     }
+
+    fn stop(&self) {
+        self.inner.closing.send_replace(true);
+        self.inner.invalidated.notify_one();
+        if let Some(writer) = &self.inner.writer {
+            writer.journal.stop();
+        }
+    }
+
+    /// The vault below.
     pub fn vault(&self) -> &Vault {
-        todo!()
+        &self.inner.vault
     }
-    pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Attributes> {
-        todo!()
+
+    /// Nodes of the tree, for `check` and other readers of the whole tree.
+    pub fn nodes(&self) -> &crate::tree::Nodes {
+        &self.inner.nodes
     }
-    pub async fn attributes(&self, inode: Inode) -> Result<Attributes> {
-        todo!()
+
+    /// The folded tree (without what is still in the overlay).
+    pub fn root(&self) -> coffre_format::record::Child {
+        self.inner.core().root
     }
-    pub async fn set_attributes(&self, inode: Inode, set: SetAttributes) -> Result<Attributes> {
-        todo!()
-    }
-    pub async fn make(
-        &self,
-        parent: Inode,
-        name: &[u8],
-        make: Make,
-        owner: Owner,
-    ) -> Result<Attributes> {
-        todo!()
-    }
-    /// Makes a regular file and opens it, in one operation.
-    pub async fn create(
-        &self,
-        parent: Inode,
-        name: &[u8],
-        owner: Owner,
-    ) -> Result<(Attributes, Handle)> {
-        todo!()
-    }
-    pub async fn link(&self, inode: Inode, parent: Inode, name: &[u8]) -> Result<Attributes> {
-        todo!()
-    }
-    pub async fn unlink(&self, parent: Inode, name: &[u8]) -> Result<()> {
-        todo!()
-    }
-    pub async fn remove_directory(&self, parent: Inode, name: &[u8]) -> Result<()> {
-        todo!()
-    }
-    pub async fn rename(
-        &self,
-        from: (Inode, &[u8]),
-        to: (Inode, &[u8]),
-        mode: RenameMode,
-    ) -> Result<()> {
-        todo!()
-    }
-    pub async fn read_link(&self, inode: Inode) -> Result<Vec<u8>> {
-        todo!()
-    }
+
+    /// Opens a file; `O_TRUNC` is a `set_attributes` of its own.
     pub async fn open_file(&self, inode: Inode, mode: OpenMode) -> Result<Handle> {
-        todo!()
+        if mode == OpenMode::Write {
+            self.inner.writer()?;
+        }
+        let attributes = self.attributes(inode).await?;
+        if attributes.kind == coffre_format::record::FileKind::Directory {
+            return Err(Refusal::IsDirectory.into());
+        }
+        Ok(self.inner.core().handles.open_file(inode, mode))
     }
+
+    /// Opens a directory for listing.
     pub async fn open_directory(&self, inode: Inode) -> Result<Handle> {
-        todo!()
+        let attributes = self.attributes(inode).await?;
+        if attributes.kind != coffre_format::record::FileKind::Directory {
+            return Err(Refusal::NotDirectory.into());
+        }
+        Ok(self.inner.core().handles.open_directory(inode))
     }
-    /// Never fails for a handle that is open; reaps an unlinked file with its last handle.
+
+    /// Never fails for a handle that is open; removes an unlinked file with its last handle.
     pub async fn release(&self, handle: Handle) -> Result<()> {
-        todo!()
+        let gone = self.inner.core().handles.close(handle);
+        match gone {
+            Some(inode) => self.inner.reap(inode).await,
+            None => Ok(()),
+        }
     }
+
     /// At most `size` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes> {
-        todo!()
+        let (inode, _, ahead) = self.inner.core().handles.file(handle)?;
+        self.inner.read_ahead(inode, &ahead, offset..offset.saturating_add(u64::from(size)));
+        match self.inner.read_file(inode, offset, size).await {
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.name(inode, error).await),
+        }
     }
-    /// All of `data` or nothing of each 128 KiB block.
+
+    /// Writes all of `data`.
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
-        todo!()
+        let inode = self.inner.core().handles.writable(handle)?;
+        self.inner.write_file(inode, offset, data, Privileges::Keep).await
     }
-    /// As [`Filesystem::write`], but clears suid, sgid and security.capability as well.
-    pub async fn write_kill_privileges(
-        &self,
-        handle: Handle,
-        offset: u64,
-        data: Bytes,
-    ) -> Result<()> {
-        todo!()
+
+    /// As [`Filesystem::write`], but clears suid, sgid and `security.capability` as well.
+    pub async fn write_kill_privileges(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
+        let inode = self.inner.core().handles.writable(handle)?;
+        self.inner.write_file(inode, offset, data, Privileges::Clear).await
     }
-    /// Everything acknowledged so far is durable (locally or in the store, by option).
+
+    /// Everything acknowledged so far is durable: locally, or in the store, as [`Options::fsync`] says.
     pub async fn fsync(&self) -> Result<()> {
-        todo!()
+        match self.inner.options.fsync {
+            Fsync::Local => self.fsync_local().await,
+            Fsync::Remote => self.inner.publish().await,
+        }
     }
-    pub async fn allocate(
-        &self,
-        handle: Handle,
-        mode: Allocate,
-        offset: u64,
-        length: u64,
-    ) -> Result<()> {
-        todo!()
+
+    async fn fsync_local(&self) -> Result<()> {
+        let Some(writer) = &self.inner.writer else { return Ok(()) };
+        let lsn = self.inner.core().lsn;
+        writer.journal.sync(lsn).await
     }
-    pub async fn seek(&self, handle: Handle, what: Seek, offset: u64) -> Result<u64> {
-        todo!()
+
+    /// Publishes now and waits until the store has everything acknowledged so far.
+    pub async fn publish(&self) -> Result<()> {
+        self.inner.publish().await
     }
-    /// Reflinks; returns bytes copied.
-    pub async fn copy_range(
-        &self,
-        from: (Handle, u64),
-        to: (Handle, u64),
-        length: u64,
-    ) -> Result<u64> {
-        todo!()
-    }
-    /// Entries after `cookie` (0 from the start, `.` and `..` included), at most `limit`.
+
+    /// Entries after `cookie` (0 from the start, `.` and `..` included), at most `limit`; empty at the end.
     pub async fn read_directory(
         &self,
         handle: Handle,
@@ -161,42 +179,42 @@ impl Filesystem {
         limit: usize,
         with_attributes: bool,
     ) -> Result<Vec<Listed>> {
-        todo!()
+        let opened = self.inner.core().handles.get(handle)?;
+        match opened {
+            Opened::Directory { inode, listing } => {
+                self.inner.list(inode, &listing, cookie, limit, with_attributes).await
+            }
+            Opened::File { .. } => Err(Refusal::NotDirectory.into()),
+        }
     }
-    pub async fn xattr(&self, inode: Inode, name: &[u8]) -> Result<Bytes> {
-        todo!()
-    }
-    pub async fn set_xattr(
-        &self,
-        inode: Inode,
-        name: &[u8],
-        value: &[u8],
-        mode: XattrMode,
-    ) -> Result<()> {
-        todo!()
-    }
-    pub async fn list_xattrs(&self, inode: Inode) -> Result<Vec<Vec<u8>>> {
-        todo!()
-    }
-    pub async fn remove_xattr(&self, inode: Inode, name: &[u8]) -> Result<()> {
-        todo!()
-    }
-    pub async fn space(&self) -> Result<Space> {
-        todo!()
-    }
-    /// Publishes now and waits until the store has everything acknowledged so far.
-    pub async fn publish(&self) -> Result<()> {
-        todo!()
-    }
-    pub fn status(&self) -> Status {
-        todo!()
-    }
-    /// What other devices' changes made stale; one receiver, to be asked in a loop.
+
+    /// What other devices' changes made stale; `None` when the file system is closed.
     pub async fn invalidations(&self) -> Option<Vec<Invalidation>> {
-        todo!()
+        loop {
+            let waiting = self.inner.invalidated.notified();
+            let stale = std::mem::take(
+                &mut *self.inner.invalidations.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+            );
+            if !stale.is_empty() {
+                return Some(stale);
+            }
+            if *self.inner.closing.borrow() {
+                return None;
+            }
+            waiting.await;
+        }
     }
-    /// Resolves a path from the root (`/a/b`, `.` and `..` allowed), following symlinks if asked.
-    pub async fn resolve(&self, path: &[u8], follow: Follow) -> Result<Attributes> {
-        todo!()
+
+    /// Looks for other devices' commits now instead of within a minute.
+    pub async fn refresh(&self) -> Result<()> {
+        self.inner.look_for_heads().await
+    }
+
+    /// Adds the path of the file that an error is about.
+    async fn name(&self, inode: Inode, error: Error) -> Error {
+        match self.inner.path_of(inode).await {
+            Ok(path) => error.with_path(&path),
+            Err(_) => error,
+        }
     }
 }

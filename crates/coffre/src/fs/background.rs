@@ -1,0 +1,185 @@
+//! What goes on by itself: folding, publishing, uploading early, and looking for other devices' commits.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::time::Duration;
+use std::time::Instant;
+
+use coffre_format::record::Key;
+use coffre_format::record::tag;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::fs::inner::Inner;
+use crate::fs::types::Invalidation;
+use crate::tree;
+
+/// How often other devices' heads are looked for.
+const REFRESH: Duration = Duration::from_secs(60);
+/// How often it is looked whether something is due.
+const TICK: Duration = Duration::from_millis(500);
+/// Wait after a publish that failed; doubles up to five minutes.
+const RETRY: Duration = Duration::from_secs(2);
+const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// Changed records beyond which the kernel is told to forget whole inodes it may know, in any case.
+const DIFF_MOST: usize = 1_000_000;
+
+/// Folding and publishing run side by side: a long upload never keeps the journal from being folded.
+/// Both run until the file system is closed or dropped.
+pub(crate) fn spawn(inner: &Arc<Inner>) {
+    spawn_until_closed(inner, run_folds(Arc::downgrade(inner)));
+    spawn_until_closed(inner, run_publishes(Arc::downgrade(inner)));
+}
+
+fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send + 'static) {
+    let mut closing = inner.closing.subscribe();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = work => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    });
+}
+
+async fn run_folds(weak: Weak<Inner>) {
+    let mut retry = Retry::default();
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.should_fold() && retry.may() {
+            retry.note("fold the journal", inner.fold().await);
+            inner.room.notify_waiters();
+        }
+        sleep_unless(&inner.wake).await;
+    }
+}
+
+async fn run_publishes(weak: Weak<Inner>) {
+    let mut refreshed = Instant::now();
+    let mut retry = Retry::default();
+    let mut began = false;
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        if !began && retry.may() {
+            let result = inner.begin_session().await;
+            began = result.is_ok();
+            retry.note("begin the session", result);
+        }
+        if inner.writer.is_some() && retry.may() {
+            retry.note("publish", inner.publish_if_due().await);
+        }
+        if refreshed.elapsed() >= REFRESH {
+            refreshed = Instant::now();
+            if let Err(error) = inner.look_for_heads().await {
+                log::warn!("{error}");
+            }
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+async fn sleep_unless(wake: &tokio::sync::Notify) {
+    drop(tokio::time::timeout(TICK, wake.notified()).await);
+}
+
+/// Spacing of attempts while the store is away.
+#[derive(Default)]
+struct Retry {
+    wait: Duration,
+    failed: Option<Instant>,
+}
+
+impl Retry {
+    fn may(&self) -> bool {
+        self.failed.is_none_or(|failed| failed.elapsed() >= self.wait)
+    }
+
+    fn note(&mut self, what: &str, result: Result<()>) {
+        match result {
+            Ok(()) => *self = Self::default(),
+            Err(error) => {
+                log::warn!("cannot {what}: {error}");
+                self.failed = Some(Instant::now());
+                self.wait = (self.wait * 2).clamp(RETRY, RETRY_LONGEST);
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn publish_if_due(&self) -> Result<()> {
+        self.upload_early().await?;
+        let (since, changed) = {
+            let core = self.core();
+            match (core.dirty_since, core.changed) {
+                (Some(since), Some(changed)) => (since, changed),
+                _ => return Ok(()),
+            }
+        };
+        let due = {
+            let publishing = self.writer()?.publishing.lock().await;
+            publishing.due(self.options.publish_after, since, changed)
+        };
+        if Instant::now() < due {
+            return Ok(());
+        }
+        self.publish().await
+    }
+
+    /// Fast-forwards to a head that contains this device's own, if nothing here is unpublished.
+    pub(crate) async fn look_for_heads(&self) -> Result<()> {
+        let heads = self.vault.refresh().await?;
+        let head = &heads.base;
+        let (old, clean) = {
+            let core = self.core();
+            (core.root, !core.is_dirty())
+        };
+        let new = head.commit.body.root;
+        if !clean || new.hash == old.hash || self.is_contained(head) {
+            return Ok(());
+        }
+        for pack in &head.commit.clear.packs {
+            self.nodes.reader().learn(pack.name, pack.length);
+        }
+        let changes = tree::diff(&old, &new, &self.nodes, DIFF_MOST).await?;
+        {
+            let mut core = self.core();
+            if core.is_dirty() || core.root.hash != old.hash {
+                return Ok(());
+            }
+            core.root = new;
+            core.published.1 = new;
+            core.merged = head.commit.body.merged.clone();
+            core.merged.insert(head.device, head.point);
+        }
+        let stale = match changes {
+            Some(changes) => invalidations(changes.iter().map(|(key, _, _)| key)),
+            None => return Err(Error::Diverged("too much changed at once; remount to see all of it".into())),
+        };
+        self.invalidations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(stale);
+        self.invalidated.notify_one();
+        Ok(())
+    }
+
+    /// Whether what a head offers is in our root already.
+    fn is_contained(&self, head: &crate::vault::Head) -> bool {
+        let core = self.core();
+        core.merged.get(&head.device).is_some_and(|point| point.seq >= head.point.seq)
+    }
+}
+
+/// What the kernel must forget for these changed records.
+fn invalidations<'a>(keys: impl Iterator<Item = &'a Key>) -> Vec<Invalidation> {
+    let mut stale = Vec::new();
+    let mut last = None;
+    for key in keys {
+        let Some(inode) = key.inode_of().filter(|inode| inode.0 != 0) else { continue };
+        if key.tag() == Some(tag::ENTRY) {
+            stale.push(Invalidation::Entry(inode, key.rest().to_vec()));
+        }
+        if last != Some(inode) {
+            stale.push(Invalidation::Inode(inode));
+            last = Some(inode);
+        }
+    }
+    stale
+}

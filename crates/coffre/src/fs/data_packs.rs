@@ -1,0 +1,486 @@
+//! The data packs of this session that are not settled yet: where whole blocks go the moment they are written.
+//!
+//! ```text
+//!  append ─▶ open pack (frames in memory and in `open/<salt>`) ──full──▶ frozen (in the outbox, under its name)
+//! ```
+//! A block is compressed and hashed, gets its offset, and is sealed into its place, so several threads can
+//! seal at once. Frames stay in memory until their file is frozen and synced: a failed sync can then be
+//! answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use coffre_format::crypto::key::Keyring;
+use coffre_format::frame::Compression;
+use coffre_format::frame::FrameKind;
+use coffre_format::frame::Prepared;
+use coffre_format::frame::prepare;
+use coffre_format::id::ObjectHash;
+use coffre_format::id::PackName;
+use coffre_format::id::Salt;
+use coffre_format::pack::END_FRAME;
+use coffre_format::pack::PACK_FULL;
+use coffre_format::pack::PREAMBLE;
+use coffre_format::pack::PackKeys;
+use coffre_format::pack::PackSize;
+use coffre_format::pack::Preamble;
+use coffre_format::pack::Purpose;
+use coffre_format::record::PackRef;
+use coffre_format::record::Place;
+use coffre_format::record::Pointer;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::store::Outbox;
+
+/// Frozen packs that may wait in memory for their sync before writers are held back.
+const FREEZING_MOST: usize = 4;
+
+/// A pack that is being filled.
+struct OpenPack {
+    salt: Salt,
+    preamble: Preamble,
+    keys: PackKeys,
+    path: PathBuf,
+    state: Mutex<Filling>,
+    /// Held while it is frozen, so that it is done once.
+    turn: Mutex<()>,
+}
+
+struct Filling {
+    file: Arc<File>,
+    /// Sealed frames by offset.
+    frames: BTreeMap<u32, Bytes>,
+    /// Where the next frame goes.
+    length: u32,
+    /// Frames that have their offset but are not sealed yet.
+    sealing: usize,
+    /// Bytes known to be on disk.
+    synced: u32,
+    /// A write failed; the file is written anew before the next sync.
+    broken: bool,
+}
+
+/// A pack with its name, in the outbox.
+#[derive(Debug, Clone, Copy)]
+pub struct Frozen {
+    /// As pointers name it.
+    pub pack: PackRef,
+    /// Length of the object, in bytes.
+    pub length: u64,
+    /// Frozen by this process: it holds content that a coming fold will most likely name.
+    pub fresh: bool,
+}
+
+/// A pack of an earlier process that was never frozen: read, never appended to.
+struct Left {
+    keys: PackKeys,
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Arc<OpenPack>>,
+    /// Closed for appending, not frozen yet.
+    closing: HashMap<Salt, Arc<OpenPack>>,
+    frozen: HashMap<Salt, Frozen>,
+    left: HashMap<Salt, Arc<Left>>,
+}
+
+/// All data packs of this process that are not settled.
+pub struct DataPacks {
+    dir: PathBuf,
+    ring: Arc<Keyring>,
+    outbox: Outbox,
+    state: Mutex<State>,
+    freezing: AtomicUsize,
+    thawed: tokio::sync::Notify,
+    error: Mutex<Option<Error>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DataPacks {
+    /// Packs in `dir` (created), with what an earlier process left there.
+    pub fn open(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Result<Self> {
+        std::fs::create_dir_all(&dir).map_err(|source| Error::io("create", &dir, source))?;
+        let packs = Self {
+            dir,
+            ring,
+            outbox,
+            state: Mutex::default(),
+            freezing: AtomicUsize::new(0),
+            thawed: tokio::sync::Notify::new(),
+            error: Mutex::new(None),
+        };
+        packs.find_left()?;
+        packs.find_frozen()?;
+        Ok(packs)
+    }
+
+    /// Seals `plaintext` (at most 128 KiB) into the open pack.
+    pub fn append(self: &Arc<Self>, plaintext: &[u8]) -> Result<Pointer> {
+        let prepared = prepare(self.ring.structure(), FrameKind::Data, plaintext, Compression::Try)
+            .map_err(|error| Error::of_object("data frame", error))?;
+        let (pack, offset) = self.reserve(&prepared)?;
+        let mut frame = vec![0; prepared.frame_length() as usize];
+        pack.keys.seal(offset, &prepared, &mut frame);
+        let mut filling = lock(&pack.state);
+        if let Err(error) = filling.file.write_all_at(&frame, u64::from(offset)) {
+            log::error!("cannot write {}: {error}", pack.path.display());
+            filling.broken = true;
+        }
+        filling.frames.insert(offset, frame.into());
+        filling.sealing -= 1;
+        drop(filling);
+        self.freeze_if_full(&pack);
+        Ok(Pointer {
+            place: Place::Open { salt: pack.salt, offset },
+            stored: prepared.stored_length(),
+            digest: prepared.digest(),
+        })
+    }
+
+    /// Waits while too many frozen packs wait for the disk.
+    pub async fn admit(&self) {
+        while self.freezing.load(Ordering::Acquire) >= FREEZING_MOST {
+            let thawed = self.thawed.notified();
+            if self.freezing.load(Ordering::Acquire) >= FREEZING_MOST {
+                thawed.await;
+            }
+        }
+    }
+
+    /// The plaintext of a frame in a pack that is not frozen, or `None` where it is frozen by now (see
+    /// [`DataPacks::frozen`]) or unknown.
+    pub fn read(&self, pointer: &Pointer) -> Option<Result<Bytes>> {
+        let Place::Open { salt, offset } = pointer.place else { return None };
+        let (keys, frame) = self.sealed(salt, offset, pointer.stored)?;
+        let opened = keys.open(FrameKind::Data, offset, &frame, &pointer.digest);
+        Some(opened.map(Bytes::from).map_err(|error| Error::of_object(format!("open pack {salt}"), error)))
+    }
+
+    /// The pack that was open under this salt, once it has a name.
+    pub fn frozen(&self, salt: Salt) -> Option<Frozen> {
+        lock(&self.state).frozen.get(&salt).copied()
+    }
+
+    /// Whether a pointer leads into a pack that has a name by now.
+    pub fn is_named(&self, pointer: &Pointer) -> bool {
+        matches!(pointer.place, Place::Open { salt, .. } if self.frozen(salt).is_some())
+    }
+
+    /// All packs with a name that transactions may still know by their salt.
+    pub fn named(&self) -> Vec<Frozen> {
+        lock(&self.state).frozen.values().copied().collect()
+    }
+
+    /// Everything appended so far is on disk. Answers the open pack and how far it is synced.
+    pub fn sync(&self) -> Result<Option<(Salt, u32)>> {
+        let (packs, current) = {
+            let state = lock(&self.state);
+            let packs: Vec<_> = state.closing.values().chain(state.current.iter()).cloned().collect();
+            (packs, state.current.as_ref().map(|pack| pack.salt))
+        };
+        if let Some(error) = lock(&self.error).take() {
+            return Err(error);
+        }
+        let mut mark = None;
+        for pack in packs {
+            let synced = pack.sync()?;
+            if Some(pack.salt) == current {
+                mark = Some((pack.salt, synced));
+            }
+        }
+        Ok(mark)
+    }
+
+    /// Takes the open pack away from writers. Frames that are being sealed still arrive in it.
+    pub fn close_current(self: &Arc<Self>) -> Option<Salt> {
+        let mut state = lock(&self.state);
+        let pack = state.current.take()?;
+        let salt = pack.salt;
+        state.closing.insert(salt, pack);
+        Some(salt)
+    }
+
+    /// Bytes of frames in a pack that is closed and not frozen.
+    pub fn closed_length(&self, salt: Salt) -> Option<u32> {
+        let pack = lock(&self.state).closing.get(&salt).cloned()?;
+        let length = lock(&pack.state).length;
+        Some(length)
+    }
+
+    /// Freezes a closed pack of which no frame is being sealed any more.
+    pub fn freeze(&self, salt: Salt, size: PackSize) -> Result<Frozen> {
+        let pack = lock(&self.state).closing.get(&salt).cloned();
+        let Some(pack) = pack else {
+            return self.frozen(salt).ok_or_else(|| unknown(salt));
+        };
+        let _turn = lock(&pack.turn);
+        if let Some(frozen) = self.frozen(salt) {
+            return Ok(frozen);
+        }
+        let frozen = pack.freeze(&self.outbox, size)?;
+        let mut state = lock(&self.state);
+        state.frozen.insert(salt, frozen);
+        state.closing.remove(&salt);
+        Ok(frozen)
+    }
+
+    /// Salts of all packs that are closed, frozen or left: what a fold may settle and then forget.
+    pub fn settled_candidates(&self) -> Vec<Salt> {
+        let state = lock(&self.state);
+        state.closing.keys().chain(state.frozen.keys()).chain(state.left.keys()).copied().collect()
+    }
+
+    /// Forgets packs that nothing names any more and removes their unfrozen files. Frozen ones stay in the outbox;
+    /// their names are answered.
+    pub fn forget(&self, salts: &[Salt]) -> Vec<Frozen> {
+        let mut state = lock(&self.state);
+        let mut frozen = Vec::new();
+        for salt in salts {
+            let path = match (state.closing.remove(salt), state.left.remove(salt)) {
+                (Some(pack), _) => Some(pack.path.clone()),
+                (None, Some(left)) => Some(left.path.clone()),
+                (None, None) => None,
+            };
+            if let Some(path) = path
+                && let Err(error) = std::fs::remove_file(&path)
+            {
+                log::warn!("cannot remove {}: {error}", path.display());
+            }
+            frozen.extend(state.frozen.remove(salt));
+        }
+        frozen
+    }
+
+    /// Bytes of frames held in memory.
+    pub fn memory(&self) -> usize {
+        let state = lock(&self.state);
+        let packs = state.closing.values().chain(state.current.iter());
+        packs.map(|pack| lock(&pack.state).length as usize).sum::<usize>()
+            + state.left.values().map(|left| left.bytes.len()).sum::<usize>()
+    }
+
+    fn reserve(&self, prepared: &Prepared) -> Result<(Arc<OpenPack>, u32)> {
+        let needed = prepared.frame_length();
+        let mut state = lock(&self.state);
+        if let Some(pack) = state.current.clone() {
+            if let Some(offset) = pack.reserve(needed) {
+                return Ok((pack, offset));
+            }
+            state.closing.insert(pack.salt, pack.clone());
+            state.current = None;
+            // Without frames in the making nobody else would notice that it is full.
+        }
+        let pack = Arc::new(OpenPack::create(&self.dir, &self.ring)?);
+        let offset = pack.reserve(needed).expect("an empty pack has room for one frame");
+        state.current = Some(pack.clone());
+        Ok((pack, offset))
+    }
+
+    /// Freezes in the background a pack that is closed and complete.
+    fn freeze_if_full(self: &Arc<Self>, _sealed_into: &Arc<OpenPack>) {
+        let full: Vec<Arc<OpenPack>> = {
+            let state = lock(&self.state);
+            state.closing.values().filter(|pack| pack.is_full_and_sealed()).cloned().collect()
+        };
+        for pack in full {
+            self.freezing.fetch_add(1, Ordering::AcqRel);
+            let packs = self.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = packs.freeze(pack.salt, PackSize::Full) {
+                    log::error!("cannot freeze a pack: {error}");
+                    *lock(&packs.error) = Some(error);
+                    pack.unmark();
+                }
+                packs.freezing.fetch_sub(1, Ordering::AcqRel);
+                packs.thawed.notify_waiters();
+            });
+        }
+    }
+
+    /// Keys and sealed bytes of a frame of a pack that is open, closing or left.
+    fn sealed(&self, salt: Salt, offset: u32, stored: u32) -> Option<(PackKeys, Bytes)> {
+        let state = lock(&self.state);
+        let open = state.current.as_ref().filter(|pack| pack.salt == salt).or_else(|| state.closing.get(&salt));
+        if let Some(pack) = open {
+            let frame = lock(&pack.state).frames.get(&offset).cloned()?;
+            return Some((pack.keys.clone(), frame));
+        }
+        let left = state.left.get(&salt)?;
+        let start = offset as usize;
+        let end = start + (coffre_format::frame::FRAME_OVERHEAD + stored) as usize;
+        (end <= left.bytes.len()).then(|| (left.keys.clone(), left.bytes.slice(start..end)))
+    }
+
+    fn find_left(&self) -> Result<()> {
+        let failed = |source| Error::io("list", &self.dir, source);
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let bytes = std::fs::read(&path).map_err(|source| Error::io("read", &path, source))?;
+            let opened = Preamble::decode(&bytes).and_then(|preamble| {
+                let keys = PackKeys::new(&self.ring, &preamble)?;
+                Ok((preamble.salt, keys))
+            });
+            match opened {
+                Ok((salt, keys)) => {
+                    lock(&self.state).left.insert(salt, Arc::new(Left { keys, path, bytes: bytes.into() }));
+                }
+                // Its first bytes never reached the disk, so nothing in it was acknowledged.
+                Err(_) => std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Frozen packs of an earlier process: transactions know them by their salt.
+    fn find_frozen(&self) -> Result<()> {
+        for (name, length) in self.outbox.packs() {
+            let Some(preamble) = self.outbox.read(name, 0..u64::from(PREAMBLE)) else { continue };
+            let Ok(preamble) = Preamble::decode(&preamble?) else { continue };
+            let pack = PackRef { name, salt: preamble.salt, epoch: preamble.epoch };
+            lock(&self.state).frozen.insert(preamble.salt, Frozen { pack, length, fresh: false });
+        }
+        Ok(())
+    }
+}
+
+fn unknown(salt: Salt) -> Error {
+    Error::Missing { object: format!("open pack {salt}"), path: None }
+}
+
+impl OpenPack {
+    fn create(dir: &std::path::Path, ring: &Keyring) -> Result<Self> {
+        let failed = |error| Error::of_object("data pack", error);
+        let salt = Salt::random().map_err(failed)?;
+        let preamble = Preamble { purpose: Purpose::Pack, epoch: ring.current().epoch, salt };
+        let keys = PackKeys::new(ring, &preamble).map_err(failed)?;
+        let path = dir.join(salt.to_string());
+        let create = || -> std::io::Result<File> {
+            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            file.write_all_at(&preamble.encode(), 0)?;
+            // Its entry is on disk before a frame that names it is acknowledged.
+            File::open(dir)?.sync_all()?;
+            Ok(file)
+        };
+        let file = Arc::new(create().map_err(|source| Error::io("create", &path, source))?);
+        let filling =
+            Filling { file, frames: BTreeMap::new(), length: PREAMBLE, sealing: 0, synced: 0, broken: false };
+        Ok(Self { salt, preamble, keys, path, state: Mutex::new(filling), turn: Mutex::default() })
+    }
+
+    fn reserve(&self, length: u32) -> Option<u32> {
+        let mut filling = lock(&self.state);
+        let offset = filling.length;
+        if offset + length + END_FRAME > PACK_FULL {
+            return None;
+        }
+        filling.length += length;
+        filling.sealing += 1;
+        Some(offset)
+    }
+
+    /// Whether it waits for freezing; marks it so that only one thread does it.
+    fn is_full_and_sealed(&self) -> bool {
+        let mut filling = lock(&self.state);
+        let ready = filling.sealing == 0 && filling.length > PACK_FULL / 2;
+        if ready {
+            filling.sealing = usize::MAX / 2;
+        }
+        ready
+    }
+
+    /// A freeze failed: it may be tried again.
+    fn unmark(&self) {
+        lock(&self.state).sealing = 0;
+    }
+
+    /// fdatasync; after a failure the whole file is written anew, because what it holds is unknown.
+    fn sync(&self) -> Result<u32> {
+        let (file, length, broken) = {
+            let filling = lock(&self.state);
+            if filling.synced == filling.length && !filling.broken {
+                return Ok(filling.synced);
+            }
+            // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
+            let complete = if filling.sealing == 0 { filling.length } else { filling.synced };
+            (filling.file.clone(), complete, filling.broken)
+        };
+        let result = if broken { Err(rustix::io::Errno::IO) } else { rustix::fs::fdatasync(&*file) };
+        match result {
+            Ok(()) => {
+                lock(&self.state).synced = length;
+                Ok(length)
+            }
+            Err(source) => {
+                lock(&self.state).broken = true;
+                self.rewrite()?;
+                Err(Error::io("sync", &self.path, source))
+            }
+        }
+    }
+
+    fn rewrite(&self) -> Result<()> {
+        let mut filling = lock(&self.state);
+        let fresh = self.path.with_extension("new");
+        let write = || -> std::io::Result<File> {
+            let file = File::options().read(true).write(true).create(true).truncate(true).open(&fresh)?;
+            file.write_all_at(&self.preamble.encode(), 0)?;
+            for (offset, frame) in &filling.frames {
+                file.write_all_at(frame, u64::from(*offset))?;
+            }
+            file.sync_all()?;
+            std::fs::rename(&fresh, &self.path)?;
+            if let Some(dir) = self.path.parent() {
+                File::open(dir)?.sync_all()?;
+            }
+            Ok(file)
+        };
+        let file = write().map_err(|source| Error::io("write anew", &self.path, source))?;
+        filling.file = Arc::new(file);
+        filling.broken = false;
+        filling.synced = 0;
+        Ok(())
+    }
+
+    /// Ends the file where it is, syncs it and moves it into the outbox under its name.
+    fn freeze(&self, outbox: &Outbox, size: PackSize) -> Result<Frozen> {
+        if lock(&self.state).broken {
+            self.rewrite()?;
+        }
+        let filling = lock(&self.state);
+        let mut bytes = Vec::with_capacity(PACK_FULL as usize);
+        bytes.extend_from_slice(&self.preamble.encode());
+        for frame in filling.frames.values() {
+            bytes.extend_from_slice(frame);
+        }
+        let content = bytes.len();
+        let frames = u32::try_from(filling.frames.len()).expect("a pack has fewer than 2^32 frames");
+        self.keys.close(&mut bytes, frames, size).map_err(|error| Error::of_object("data pack", error))?;
+        let name = PackName::of(&ObjectHash::of(&bytes));
+        let finish = || -> std::io::Result<()> {
+            filling.file.write_all_at(&bytes[content..], content as u64)?;
+            filling.file.sync_all()
+        };
+        finish().map_err(|source| Error::io("finish", &self.path, source))?;
+        outbox.adopt(name, &self.path)?;
+        outbox.sync()?;
+        let pack = PackRef { name, salt: self.salt, epoch: self.preamble.epoch };
+        Ok(Frozen { pack, length: bytes.len() as u64, fresh: true })
+    }
+}

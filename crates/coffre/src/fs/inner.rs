@@ -1,0 +1,236 @@
+//! What all clones of a file system share, and how an operation runs on it.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use coffre_format::crypto::key::Keyring;
+use coffre_format::id::Inode;
+use coffre_format::id::Salt;
+use coffre_format::id::SessionPrefix;
+use coffre_format::record::Place;
+use coffre_format::record::Pointer;
+
+use crate::error::Error;
+use crate::error::Refusal;
+use crate::error::Result;
+use crate::fs::core::Core;
+use crate::fs::data_packs::DataPacks;
+use crate::fs::journal::Journal;
+use crate::fs::namespace::Context;
+use crate::fs::namespace::Outcome;
+use crate::fs::namespace::Step;
+use crate::fs::namespace::Stop;
+use crate::fs::namespace::View;
+use crate::fs::publish::Publishing;
+use crate::fs::types::Invalidation;
+use crate::fs::types::Options;
+use crate::store::Outbox;
+use crate::tree::Nodes;
+use crate::tree::Pinned;
+use crate::tree::Pins;
+use crate::vault::Vault;
+
+/// Rounds of fetching after which an operation gives up: far more than the depth of any tree.
+const ROUNDS: usize = 64;
+/// Overlay at which a fold begins, in bytes.
+pub(crate) const FOLD_AT: usize = 32 * 1024 * 1024;
+/// Journal at which a fold begins, in bytes.
+const JOURNAL_AT: u64 = 64 * 1024 * 1024;
+/// Bytes queued for the journal beyond which writers wait.
+const BACKLOG_MOST: usize = 16 * 1024 * 1024;
+
+/// What only a writing session has.
+pub(crate) struct Writer {
+    pub(crate) journal: Journal,
+    pub(crate) packs: Arc<DataPacks>,
+    pub(crate) outbox: Outbox,
+    pub(crate) session: SessionPrefix,
+    /// One fold at a time; holds the packs whose last users are in the next fold.
+    pub(crate) fold_turn: tokio::sync::Mutex<Vec<Salt>>,
+    /// One publish at a time.
+    pub(crate) publishing: tokio::sync::Mutex<Publishing>,
+}
+
+/// Counters for `status`.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) speed: AtomicU64,
+    pub(crate) queue: AtomicU64,
+    pub(crate) last_error: Mutex<Option<String>>,
+}
+
+/// Shared by all clones of a file system.
+pub(crate) struct Inner {
+    pub(crate) vault: Vault,
+    pub(crate) options: Options,
+    pub(crate) nodes: Nodes,
+    pub(crate) writer: Option<Writer>,
+    core: Mutex<Core>,
+    /// Wakes the background task.
+    pub(crate) wake: tokio::sync::Notify,
+    /// Told when the background has made room.
+    pub(crate) room: tokio::sync::Notify,
+    pub(crate) counters: Counters,
+    pub(crate) invalidations: Mutex<Vec<Invalidation>>,
+    pub(crate) invalidated: tokio::sync::Notify,
+    pub(crate) closing: tokio::sync::watch::Sender<bool>,
+}
+
+/// What an [`Inner`] is made of.
+pub(crate) struct Parts {
+    pub(crate) vault: Vault,
+    pub(crate) options: Options,
+    pub(crate) nodes: Nodes,
+    pub(crate) writer: Option<Writer>,
+    pub(crate) core: Core,
+}
+
+impl Inner {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            vault: parts.vault,
+            options: parts.options,
+            nodes: parts.nodes,
+            writer: parts.writer,
+            core: Mutex::new(parts.core),
+            wake: tokio::sync::Notify::new(),
+            room: tokio::sync::Notify::new(),
+            counters: Counters::default(),
+            invalidations: Mutex::default(),
+            invalidated: tokio::sync::Notify::new(),
+            closing: tokio::sync::watch::Sender::new(false),
+        }
+    }
+
+    /// The short lock.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ring(&self) -> Arc<Keyring> {
+        self.vault.ring()
+    }
+
+    pub(crate) fn writer(&self) -> Result<&Writer> {
+        self.writer.as_ref().ok_or(Error::Refused(Refusal::ReadOnly))
+    }
+
+    /// Runs a function that only reads, fetching what it needs.
+    pub(crate) async fn query<T>(&self, mut ask: impl FnMut(&View<'_, Pinned<'_>>, &Core) -> Step<T>) -> Result<T> {
+        let mut pins = Pins::default();
+        for _ in 0..ROUNDS {
+            let need = {
+                let core = self.core();
+                let resident = Pinned { pins: &pins, nodes: &self.nodes };
+                match ask(&core.view(&resident), &core) {
+                    Ok(value) => return Ok(value),
+                    Err(Stop::Refused(refusal)) => return Err(refusal.into()),
+                    Err(Stop::Need(need)) => need,
+                }
+            };
+            self.nodes.fetch_all(&need, &mut pins).await?;
+        }
+        Err(endless())
+    }
+
+    /// Runs an operation, fetching what it needs, and accepts its edits as one transaction. `finish` runs under
+    /// the same lock (handles, orphans).
+    pub(crate) async fn operate<T, U>(
+        &self,
+        operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
+        finish: impl FnOnce(&mut Core, T) -> U,
+    ) -> Result<U> {
+        self.admit(self.writer()?).await?;
+        self.run(operation, finish).await
+    }
+
+    /// As [`Inner::operate`], for a caller that was admitted before it took a lease.
+    pub(crate) async fn run<T, U>(
+        &self,
+        mut operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
+        finish: impl FnOnce(&mut Core, T) -> U,
+    ) -> Result<U> {
+        let writer = self.writer()?;
+        let mut pins = Pins::default();
+        for _ in 0..ROUNDS {
+            let need = {
+                let mut core = self.core();
+                let resident = Pinned { pins: &pins, nodes: &self.nodes };
+                let context = core.context();
+                match operation(&core.view(&resident), &core, &context) {
+                    Ok(outcome) => {
+                        let was_clean = core.changed.is_none();
+                        core.commit(outcome.edits, &writer.journal)?;
+                        let full = core.active.weight() >= FOLD_AT;
+                        let value = finish(&mut core, outcome.value);
+                        drop(core);
+                        if was_clean || full {
+                            self.wake.notify_one();
+                        }
+                        return Ok(value);
+                    }
+                    Err(Stop::Refused(refusal)) => return Err(refusal.into()),
+                    Err(Stop::Need(need)) => need,
+                }
+            };
+            self.nodes.fetch_all(&need, &mut pins).await?;
+        }
+        Err(endless())
+    }
+
+    /// Number of a new child of `directory`.
+    pub(crate) fn allocate(&self, directory: Inode) -> Result<Inode> {
+        Ok(self.core().allocator.allocate(directory)?)
+    }
+
+    /// The plaintext of a data frame, wherever it is.
+    pub(crate) async fn frame(&self, pointer: &Pointer) -> Result<Bytes> {
+        let Place::Open { salt, offset } = pointer.place else { return self.nodes.data(pointer).await };
+        let writer = self.writer.as_ref();
+        if let Some(read) = writer.and_then(|writer| writer.packs.read(pointer)) {
+            return read;
+        }
+        match writer.and_then(|writer| writer.packs.frozen(salt)) {
+            Some(frozen) => {
+                let place = Place::Pack { pack: frozen.pack, offset };
+                self.nodes.data(&Pointer { place, ..*pointer }).await
+            }
+            None => Err(Error::Missing { object: format!("open pack {salt}"), path: None }),
+        }
+    }
+
+    /// Whether the overlay or the journal has grown so far that it should be folded.
+    pub(crate) fn should_fold(&self) -> bool {
+        let Some(writer) = &self.writer else { return false };
+        self.core().active.weight() >= FOLD_AT || writer.journal.size() >= JOURNAL_AT
+    }
+
+    /// Holds writers back while the journal, the packs or the fold are behind.
+    pub(crate) async fn admit(&self, writer: &Writer) -> Result<()> {
+        writer.packs.admit().await;
+        let begin = Instant::now();
+        while writer.journal.backlog() > BACKLOG_MOST || self.core().overlay() > 3 * FOLD_AT {
+            if begin.elapsed() > Duration::from_secs(30) {
+                return Err(Refusal::NoSpace.into());
+            }
+            self.wake.notify_one();
+            let room = self.room.notified();
+            drop(tokio::time::timeout(Duration::from_millis(20), room).await);
+        }
+        Ok(())
+    }
+}
+
+fn endless() -> Error {
+    Error::Forged {
+        object: "tree".into(),
+        path: None,
+        why: "it is deeper than a tree can be".into(),
+    }
+}

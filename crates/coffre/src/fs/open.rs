@@ -1,0 +1,235 @@
+//! Opening a file system: the journal first, then the newest state the store and this device agree on.
+
+use std::sync::Arc;
+
+use coffre_format::id::Digest;
+use coffre_format::id::Inode;
+use coffre_format::id::Lsn;
+use coffre_format::id::SessionPrefix;
+use coffre_format::record::Child;
+use coffre_format::record::Key;
+use coffre_format::record::Record;
+use coffre_format::record::Value;
+use coffre_format::record::tag;
+use coffre_format::transaction::Checkpoint;
+use coffre_format::transaction::Edit;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::fs::core::Begin;
+use crate::fs::core::Core;
+use crate::fs::data_packs::DataPacks;
+use crate::fs::inner::Inner;
+use crate::fs::inner::Parts;
+use crate::fs::inner::Writer;
+use crate::fs::journal::Journal;
+use crate::fs::journal::Start;
+use crate::fs::journal::recover::Recovered;
+use crate::fs::journal::recover::recover;
+use crate::fs::namespace::entries;
+use crate::fs::types::Options;
+use crate::store::Cache;
+use crate::store::Outbox;
+use crate::store::Reader;
+use crate::tree::Nodes;
+use crate::vault::Access;
+use crate::vault::Heads;
+use crate::vault::Vault;
+
+/// Share of the memory bound that decoded nodes and content frames may take.
+const NODE_SHARE: u64 = 2;
+
+/// Builds the shared part of a file system over an open vault.
+pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
+    let outbox = Outbox::open(&vault.state().outbox())?;
+    let cache = match (options.cache, vault.store().uri().local_path()) {
+        (0, _) | (_, Some(_)) => None,
+        (limit, None) => Some(Cache::open(&options.cache_dir, limit)?),
+    };
+    let ring = vault.ring();
+    let reader = Reader::new(vault.store().clone(), cache, outbox.clone());
+    let heads = vault.heads();
+    for head in &heads.all {
+        for pack in &head.commit.clear.packs {
+            reader.learn(pack.name, pack.length);
+        }
+    }
+    let nodes = Nodes::new(reader, ring.clone(), options.memory / NODE_SHARE);
+    let journal_dir = vault.state().journal();
+    std::fs::create_dir_all(&journal_dir).map_err(|source| Error::io("create", &journal_dir, source))?;
+    let packs_dir = vault.state().path().join("open");
+    let packs = Arc::new(DataPacks::open(packs_dir, ring.clone(), outbox.clone())?);
+    let recovered = recover(&journal_dir, &ring, |pointer| {
+        packs.read(pointer).map_or_else(|| packs.is_named(pointer), |read| read.is_ok())
+    })?;
+    if recovered.as_ref().is_some_and(|recovered| recovered.torn) {
+        log::info!("the journal ended in the middle of a write; what was synced before is complete");
+    }
+    let start = Base::choose(&heads, recovered, &vault);
+    let session = new_session(&nodes, &start.root, vault.access()).await?;
+    let device = match vault.access() {
+        Access::ReadWrite => Some(vault.enrol(&device_name())?.0),
+        Access::ReadOnly => vault.device(),
+    };
+    let mut core = Core::new(Begin {
+        root: start.root,
+        merged: start.merged.clone(),
+        lsn: start.folded,
+        published: (start.published.0, start.published.1),
+        device,
+        session,
+        lamport: start.lamport,
+    });
+    let recovered_any = !start.transactions.is_empty();
+    for transaction in start.transactions {
+        core.replay(transaction)?;
+    }
+    let writer = match vault.access() {
+        Access::ReadOnly => None,
+        Access::ReadWrite => {
+            if !recovered_any {
+                // Nothing names what was left of packs that were being filled.
+                packs.forget(&packs.settled_candidates());
+            }
+            let begin = Start {
+                dir: journal_dir,
+                segment: start.next_segment,
+                session,
+                previous: start.previous,
+                lsn: core.lsn,
+            };
+            let journal = Journal::start(begin, ring, packs.clone())?;
+            if start.needs_checkpoint {
+                let checkpoint = Checkpoint { root: start.root, lsn: start.folded, merged: start.merged };
+                journal.checkpoint(checkpoint, start.next_segment).await?;
+            }
+            Some(Writer {
+                journal,
+                packs,
+                outbox,
+                session,
+                fold_turn: tokio::sync::Mutex::default(),
+                publishing: tokio::sync::Mutex::default(),
+            })
+        }
+    };
+    Ok(Inner::new(Parts { vault, options, nodes, writer, core }))
+}
+
+/// Where this session begins.
+struct Base {
+    root: Child,
+    merged: coffre_format::commit::Vector,
+    folded: Lsn,
+    published: (Lsn, Child),
+    transactions: Vec<coffre_format::transaction::Transaction>,
+    previous: Digest,
+    next_segment: u64,
+    lamport: u64,
+    /// Whether the journal must begin with this state.
+    needs_checkpoint: bool,
+}
+
+impl Base {
+    /// What is not in the store goes first; otherwise the newest head that contains this device's own.
+    fn choose(heads: &Heads, recovered: Option<Recovered>, vault: &Vault) -> Self {
+        let base = &heads.base;
+        let mut merged = base.commit.body.merged.clone();
+        merged.insert(base.device, base.point);
+        let head_root = base.commit.body.root;
+        let own = vault.device().and_then(|device| heads.all.iter().find(|head| head.device == device));
+        let own_root = own.map_or(head_root, |head| head.commit.body.root);
+        let lamport = merged.values().map(|point| point.seq.0).sum::<u64>() << 20;
+        let Some(recovered) = recovered else {
+            return Self {
+                root: head_root,
+                merged,
+                folded: Lsn(0),
+                published: (Lsn(0), head_root),
+                transactions: Vec::new(),
+                previous: Digest::NONE,
+                next_segment: 1,
+                lamport,
+                needs_checkpoint: true,
+            };
+        };
+        let Checkpoint { root, lsn, merged: contained } = recovered.checkpoint;
+        let known = heads.all.iter().any(|head| head.commit.body.root.hash == root.hash);
+        let unpublished = !recovered.transactions.is_empty() || !known;
+        let clean = Self {
+            root: head_root,
+            merged: merged.clone(),
+            folded: recovered.lsn,
+            published: (recovered.lsn, head_root),
+            transactions: Vec::new(),
+            previous: recovered.previous,
+            next_segment: recovered.next_segment,
+            lamport,
+            needs_checkpoint: true,
+        };
+        if !unpublished {
+            return clean;
+        }
+        let mut contains = contained;
+        if let (Some(device), Some(last)) = (vault.device(), vault.last()) {
+            contains.insert(device, last);
+        }
+        Self {
+            root,
+            merged: contains,
+            folded: lsn,
+            published: (if known { lsn } else { Lsn(0) }, own_root),
+            transactions: recovered.transactions,
+            needs_checkpoint: false,
+            ..clean
+        }
+    }
+}
+
+/// A session prefix that the tree does not know.
+async fn new_session(nodes: &Nodes, root: &Child, access: Access) -> Result<SessionPrefix> {
+    loop {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).map_err(|_| Error::Secret(coffre_format::FormatError::Random))?;
+        let prefix = SessionPrefix(u32::from_be_bytes(bytes) & 0x7fff_ffff);
+        if prefix.0 == 0 {
+            continue;
+        }
+        if access == Access::ReadOnly {
+            return Ok(prefix);
+        }
+        let key = Key::new(Inode::VAULT, tag::SESSION, &prefix.0.to_be_bytes());
+        if nodes.get(root, &key).await?.is_none() {
+            return Ok(prefix);
+        }
+    }
+}
+
+/// What people call this machine.
+fn device_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+impl Inner {
+    /// What a session owes after opening: its device's record, and the files that were unlinked but open when
+    /// the last one ended.
+    pub(crate) async fn begin_session(&self) -> Result<()> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let (device, record) = self.vault.enrol(&device_name())?;
+        let key = Key::new(Inode::VAULT, tag::DEVICE, &device.0);
+        let known = self.query(|view, _| view.get(&key)).await?.is_some();
+        if !known {
+            let edit = Edit::Put(key, Value::Record(Record::Device(record)));
+            self.core().commit(vec![edit], &writer.journal)?;
+            self.wake.notify_one();
+        }
+        let orphans = self.query(|view, _| entries::orphans(view, device, usize::MAX)).await?;
+        for inode in orphans {
+            if !self.core().handles.is_open(inode) {
+                self.reap(inode).await?;
+            }
+        }
+        Ok(())
+    }
+}

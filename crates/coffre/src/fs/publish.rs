@@ -1,0 +1,303 @@
+//! Publishing: what the folded root reaches goes to the store, then the commit that names it.
+//!
+//! Packs first, the commit last; a crash in between leaves only objects that nothing names. Full data packs
+//! go up as soon as they are frozen. What a commit made unreachable before it was sent is never sent.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use coffre_format::commit::AddedPack;
+use coffre_format::commit::PACKS_MAX;
+use coffre_format::id::ObjectHash;
+use coffre_format::id::PackName;
+use coffre_format::name::ObjectName;
+use coffre_format::node::Entries;
+use coffre_format::record::Child;
+use coffre_format::record::Content;
+use coffre_format::record::Key;
+use coffre_format::record::PackRecord;
+use coffre_format::record::PackState;
+use coffre_format::record::Place;
+use coffre_format::record::Pointer;
+use coffre_format::record::Record;
+use coffre_format::record::Value;
+use coffre_format::record::tag;
+use coffre_format::transaction::Edit;
+use coffre_format::id::Inode;
+use futures::StreamExt;
+use futures::TryStreamExt;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::fs::inner::Inner;
+use crate::fs::inner::Writer;
+use crate::store::Outbox;
+use crate::store::Rank;
+use crate::tree::Source;
+use crate::vault::Draft;
+
+/// Uploads at a time.
+const UPLOADS: usize = 4;
+/// After the last change.
+const QUIET_LONGEST: Duration = Duration::from_secs(300);
+/// After the first change, while changes go on.
+const LOAD_LONGEST: Duration = Duration::from_secs(30);
+/// A publish that carries less makes the next one wait longer, in bytes.
+const SMALL: u64 = 1024 * 1024;
+
+/// What the publisher remembers between its rounds.
+#[derive(Default)]
+pub(crate) struct Publishing {
+    /// In the store already, not named by a commit yet.
+    uploaded: BTreeMap<PackName, AddedPack>,
+    /// Packs of own commits that the vault's accounting does not list yet.
+    unrecorded: Vec<(u64, Vec<AddedPack>)>,
+    /// Wait after the last change; zero until the first publish.
+    quiet: Duration,
+}
+
+impl Publishing {
+    /// When the next publish is due, for changes since `since` of which the last was at `changed`.
+    pub(crate) fn due(&self, base: Duration, since: Instant, changed: Instant) -> Instant {
+        let quiet = self.quiet.max(base);
+        let longest = LOAD_LONGEST.max(quiet);
+        (changed + quiet).min(since + longest)
+    }
+
+    fn carried(&mut self, base: Duration, bytes: u64) {
+        self.quiet = if bytes < SMALL { (self.quiet.max(base) * 2).min(QUIET_LONGEST) } else { base };
+    }
+}
+
+/// What a root reaches that the store lacks.
+#[derive(Default)]
+struct Reach {
+    packs: BTreeSet<PackName>,
+    /// Those of them that hold nodes.
+    nodes: BTreeSet<PackName>,
+}
+
+impl Inner {
+    /// Folds, uploads, commits. Returns when the store has everything accepted before the call.
+    pub(crate) async fn publish(&self) -> Result<()> {
+        let result = self.publish_once().await;
+        let failure = result.as_ref().err().map(ToString::to_string);
+        *self.counters.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
+        result
+    }
+
+    async fn publish_once(&self) -> Result<()> {
+        let writer = self.writer()?;
+        let mut publishing = writer.publishing.lock().await;
+        self.vault.settle_intent().await?;
+        self.record_packs(writer, &mut publishing)?;
+        self.fold().await?;
+        let (root, lsn, merged, published) = {
+            let core = self.core();
+            (core.root, core.folded, core.merged.clone(), core.published)
+        };
+        if root.hash == published.1.hash && self.vault.last().is_some() {
+            self.clean_if_idle(lsn);
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let reach = self.reach(&root, &writer.outbox).await?;
+        let packs = self.upload_all(writer, &mut publishing, &reach.packs).await?;
+        if packs.len() > PACKS_MAX {
+            return Err(Error::Usage("more packs than one commit can name".into()));
+        }
+        let sent: u64 = packs.iter().map(|pack| pack.length).sum();
+        let mut node_packs: Vec<PackName> = reach.nodes.iter().copied().collect();
+        node_packs.truncate(64);
+        let draft = Draft {
+            root,
+            merged,
+            packs: packs.clone(),
+            node_packs,
+            session: writer.session,
+            lsn,
+            label: String::new(),
+        };
+        let point = self.vault.publish(draft).await?;
+        {
+            let mut core = self.core();
+            core.published = (lsn, root);
+            if let Some(device) = self.vault.device() {
+                core.merged.insert(device, point);
+            }
+        }
+        self.clean_if_idle(lsn);
+        let seconds = begin.elapsed().as_secs_f64().max(0.001);
+        self.counters.speed.store((sent as f64 / seconds) as u64, Ordering::Relaxed);
+        publishing.carried(self.options.publish_after, sent);
+        publishing.unrecorded.push((point.seq.0, packs));
+        self.retire(writer, &mut publishing, &reach).await;
+        Ok(())
+    }
+
+    /// Uploads full packs before any commit needs them.
+    pub(crate) async fn upload_early(&self) -> Result<()> {
+        let writer = self.writer()?;
+        let Ok(mut publishing) = writer.publishing.try_lock() else { return Ok(()) };
+        let named = writer.packs.named().into_iter();
+        let frozen = named.filter(|frozen| frozen.fresh).map(|frozen| frozen.pack.name).collect();
+        self.upload_all(writer, &mut publishing, &frozen).await?;
+        Ok(())
+    }
+
+    fn clean_if_idle(&self, lsn: coffre_format::id::Lsn) {
+        let mut core = self.core();
+        core.published.0 = lsn;
+        if !core.is_dirty() {
+            core.dirty_since = None;
+            core.changed = None;
+        } else {
+            core.dirty_since = core.changed;
+        }
+    }
+
+    /// Packs of the outbox that hold what the root reaches. Nodes point back in time only, so a node that the
+    /// store has names nothing that it lacks.
+    async fn reach(&self, root: &Child, outbox: &Outbox) -> Result<Reach> {
+        let mut reach = Reach::default();
+        let mut seen = HashSet::new();
+        let mut stack = vec![*root];
+        while let Some(child) = stack.pop() {
+            let Place::Pack { pack, offset } = child.pointer.place else { continue };
+            if !outbox.contains(pack.name) || !seen.insert((pack.name, offset)) {
+                continue;
+            }
+            reach.packs.insert(pack.name);
+            reach.nodes.insert(pack.name);
+            match &self.nodes.fetch(&child).await?.entries {
+                Entries::Inner(children) => stack.extend(children.iter().map(|(_, child)| *child)),
+                Entries::Leaf(entries) => {
+                    for (_, value) in entries {
+                        reach.packs.extend(packs_of(value).filter(|name| outbox.contains(*name)));
+                    }
+                }
+            }
+        }
+        Ok(reach)
+    }
+
+    async fn upload_all(
+        &self,
+        writer: &Writer,
+        publishing: &mut Publishing,
+        names: &BTreeSet<PackName>,
+    ) -> Result<Vec<AddedPack>> {
+        let missing: Vec<_> = names.iter().filter(|name| !publishing.uploaded.contains_key(name)).copied().collect();
+        let store = self.vault.store();
+        self.counters.queue.store(missing.len() as u64, Ordering::Relaxed);
+        let mut uploads = futures::stream::iter(missing.into_iter().map(|name| async move {
+            let bytes = read_whole(&writer.outbox, name)?;
+            let hash = ObjectHash::of(&bytes);
+            if PackName::of(&hash) != name {
+                let why = "it is not what was sealed".into();
+                return Err(Error::Damaged { file: writer.outbox.path(name), offset: 0, why });
+            }
+            let length = bytes.len() as u64;
+            store.put(&ObjectName::Pack(name), bytes).await?;
+            Ok(AddedPack { name, hash, length })
+        }))
+        .buffer_unordered(UPLOADS);
+        while let Some(pack) = uploads.try_next().await? {
+            publishing.uploaded.insert(pack.name, pack);
+            self.counters.queue.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(names.iter().filter_map(|name| publishing.uploaded.get(name).copied()).collect())
+    }
+
+    /// The accounting of packs that earlier own commits added rides along with the next one.
+    fn record_packs(&self, writer: &Writer, publishing: &mut Publishing) -> Result<()> {
+        if publishing.unrecorded.is_empty() || !self.core().is_dirty() {
+            return Ok(());
+        }
+        let epoch = self.ring().current().epoch;
+        let mut core = self.core();
+        let device = core.device()?;
+        let mut edits = Vec::new();
+        for (seq, packs) in publishing.unrecorded.drain(..) {
+            for (n, pack) in packs.iter().enumerate() {
+                let mut rest = device.0.to_vec();
+                rest.extend_from_slice(&seq.to_be_bytes());
+                rest.extend_from_slice(&(n as u32).to_be_bytes());
+                let record =
+                    PackRecord { name: pack.name, length: pack.length, epoch, state: PackState::Live };
+                edits.push(Edit::Put(Key::new(Inode::VAULT, tag::PACK, &rest), Value::Record(Record::Pack(record))));
+            }
+        }
+        core.commit(edits, &writer.journal)?;
+        Ok(())
+    }
+
+    /// Published packs move into the cache; packs that nothing reaches any more are removed.
+    async fn retire(&self, writer: &Writer, publishing: &mut Publishing, reach: &Reach) {
+        // No fold may add packs between listing and removing.
+        let _folding = writer.fold_turn.lock().await;
+        let root = self.core().root;
+        let Ok(still) = self.reach_after(&root, writer, reach).await else { return };
+        let named: HashSet<PackName> = writer.packs.named().iter().map(|frozen| frozen.pack.name).collect();
+        for (name, length) in writer.outbox.packs() {
+            if reach.packs.contains(&name) {
+                self.nodes.reader().learn(name, length);
+                let rank = if reach.nodes.contains(&name) { Rank::Node } else { Rank::Data };
+                match self.nodes.reader().cache() {
+                    Some(cache) => {
+                        cache.adopt(name, &writer.outbox.path(name), rank);
+                        writer.outbox.forget(name);
+                    }
+                    None => warn_of(writer.outbox.remove(name)),
+                }
+            } else if !still.packs.contains(&name) && !named.contains(&name) {
+                warn_of(writer.outbox.remove(name));
+            } else {
+                continue;
+            }
+            publishing.uploaded.remove(&name);
+        }
+    }
+
+    /// What the newest root reaches, knowing that `published` is about to leave the outbox.
+    async fn reach_after(&self, root: &Child, writer: &Writer, published: &Reach) -> Result<Reach> {
+        let mut reach = self.reach(root, &writer.outbox).await?;
+        reach.packs.retain(|name| !published.packs.contains(name));
+        Ok(reach)
+    }
+}
+
+fn packs_of(value: &Value) -> impl Iterator<Item = PackName> + '_ {
+    let pointers: Vec<&Pointer> = match value {
+        Value::Spilled { pointer, .. } => vec![pointer],
+        Value::Record(Record::Block(block)) => block
+            .pieces
+            .iter()
+            .filter_map(|piece| match &piece.content {
+                Content::Frame(pointer) => Some(pointer),
+                Content::Bytes(_) => None,
+            })
+            .collect(),
+        Value::Record(_) => Vec::new(),
+    };
+    pointers.into_iter().filter_map(|pointer| match pointer.place {
+        Place::Pack { pack, .. } => Some(pack.name),
+        Place::Open { .. } => None,
+    })
+}
+
+fn read_whole(outbox: &Outbox, name: PackName) -> Result<Bytes> {
+    let path = outbox.path(name);
+    std::fs::read(&path).map(Bytes::from).map_err(|source| Error::io("read", &path, source))
+}
+
+fn warn_of(result: Result<()>) {
+    if let Err(error) = result {
+        log::warn!("{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! What `status` tells: what is not in the store yet, since when, and how the devices stand.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use crate::fs::Filesystem;
+use crate::fs::types::DeviceStatus;
+use crate::fs::types::Status;
+
+impl Filesystem {
+    /// State of the queue, the cache and the devices. Never waits for the store.
+    pub fn status(&self) -> Status {
+        let inner = &self.inner;
+        let heads = inner.vault.heads();
+        let own = inner.vault.device();
+        let own_head = heads.all.iter().find(|head| Some(head.device) == own);
+        let devices = heads
+            .all
+            .iter()
+            .map(|head| DeviceStatus {
+                id: head.device.to_string(),
+                name: inner.vault.device_name(head.device),
+                this: Some(head.device) == own,
+                seq: head.point.seq.0,
+                time: head.commit.body.time.seconds,
+            })
+            .collect();
+        let (unpublished_operations, unpublished_seconds, used_bytes, pending) = {
+            let core = inner.core();
+            let seconds = core.dirty_since.map_or(0, |since| since.elapsed().as_secs());
+            let operations = core.lsn.0.saturating_sub(core.published.0.0);
+            (operations, seconds, core.root.sums.bytes, if core.is_dirty() { core.overlay() as u64 } else { 0 })
+        };
+        let outbox: u64 = inner
+            .writer
+            .iter()
+            .flat_map(|writer| writer.outbox.packs())
+            .map(|(_, length)| length)
+            .sum();
+        let open = inner.writer.as_ref().map_or(0, |writer| writer.packs.memory() as u64);
+        Status {
+            unpublished_bytes: if unpublished_operations == 0 { 0 } else { pending + outbox + open },
+            unpublished_operations,
+            unpublished_seconds,
+            queue: inner.counters.queue.load(Ordering::Relaxed),
+            speed: inner.counters.speed.load(Ordering::Relaxed),
+            last_commit: inner.vault.last().map_or(0, |point| point.seq.0),
+            last_commit_time: own_head.map_or(0, |head| head.commit.body.time.seconds),
+            cache_bytes: inner.nodes.reader().cache().map_or(0, crate::store::Cache::used),
+            stored_bytes: 0,
+            used_bytes,
+            devices,
+            last_error: inner.counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            diverged: heads.diverged.iter().map(ToString::to_string).collect(),
+            warnings: heads.warnings,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Writing content: whole blocks are sealed at once into the open data pack, the rest waits in the overlay.
+
+use bytes::Bytes;
+use coffre_format::id::Inode;
+use coffre_format::record::BLOCK;
+use coffre_format::record::Content;
+use coffre_format::record::Piece;
+
+use crate::error::Refusal;
+use crate::error::Result;
+use crate::fs::inner::Inner;
+use crate::fs::inner::Writer;
+use crate::fs::namespace::content;
+use crate::fs::namespace::content::Privileges;
+
+impl Inner {
+    /// Writes `data` at `offset` of a file.
+    pub(crate) async fn write_file(
+        &self,
+        inode: Inode,
+        offset: u64,
+        data: Bytes,
+        privileges: Privileges,
+    ) -> Result<()> {
+        let writer = self.writer()?;
+        let end = offset.checked_add(data.len() as u64).ok_or(Refusal::FileTooLarge)?;
+        if end > i64::MAX as u64 {
+            return Err(Refusal::FileTooLarge.into());
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.admit(writer).await?;
+        // From here until the blocks are named, no fold may forget the pack they are in.
+        let lease = self.core().lease.clone();
+        let parts = seal_blocks(writer, offset, &data)?;
+        let written = self
+            .run(
+                |view, _, context| content::write_blocks(view, *context, inode, parts.clone(), privileges),
+                |_, _| (),
+            )
+            .await;
+        drop(lease);
+        written
+    }
+}
+
+/// The pieces of a write: (block index, piece).
+fn seal_blocks(writer: &Writer, offset: u64, data: &Bytes) -> Result<Vec<(u64, Piece)>> {
+    let mut parts = Vec::with_capacity(data.len() / BLOCK as usize + 2);
+    let mut done = 0;
+    while done < data.len() {
+        let position = offset + done as u64;
+        let at = (position % u64::from(BLOCK)) as u32;
+        let len = (BLOCK - at).min(u32::try_from(data.len() - done).unwrap_or(BLOCK));
+        let bytes = &data[done..done + len as usize];
+        let content = if len == BLOCK {
+            Content::Frame(writer.packs.append(bytes)?)
+        } else {
+            // A copy, so that a small piece does not hold a whole request in memory.
+            Content::Bytes(Bytes::copy_from_slice(bytes))
+        };
+        parts.push((position / u64::from(BLOCK), Piece { at, len, skip: 0, content }));
+        done += len as usize;
+    }
+    Ok(parts)
+}
+

@@ -1,0 +1,397 @@
+//! The store behind OpenDAL: put, get a range, list, stat, delete, and nothing else.
+//!
+//! No capability that a service declares is relied on, and nothing that it answers is trusted: reads name
+//! their range, listings are bounded, and what comes back is checked by whoever asked.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use coffre_format::id::DeviceId;
+use coffre_format::name::ObjectName;
+use futures::TryStreamExt;
+use opendal::ErrorKind;
+use opendal::HttpTransporter;
+use opendal::Operator;
+use opendal::layers::ConcurrentLimitLayer;
+use opendal::layers::RetryLayer;
+use opendal::layers::TimeoutLayer;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::store::http::Patient;
+use crate::store::uri::StoreUri;
+
+/// Where a local store writes before it renames; never part of a listing.
+const TEMPORARY: &str = ".coffre-tmp/";
+/// Objects of a listing that are taken.
+const LISTED_MOST: usize = 8_000_000;
+/// Names that are none of ours and are reported.
+const FOREIGN_MOST: usize = 1000;
+/// One attempt at one object: 16 MiB on a line of 1 Mbit/s.
+const TRANSFER: Duration = Duration::from_secs(150);
+const CONTROL: Duration = Duration::from_secs(30);
+const CONCURRENT: usize = 64;
+
+/// What a listing is restricted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prefix {
+    /// Everything.
+    All,
+    /// Key slots.
+    Slots,
+    /// Packs.
+    Packs,
+    /// Commits of all devices.
+    Commits,
+    /// Commits of one device.
+    CommitsOf(DeviceId),
+    /// Inventories.
+    Inventories,
+}
+
+/// An object of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Object {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length in bytes, where the listing tells it.
+    pub length: Option<u64>,
+}
+
+/// A listing, bounded.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Objects of a vault.
+    pub objects: Vec<Object>,
+    /// Names that are none of ours.
+    pub foreign: Vec<String>,
+    /// Whether more was offered than is taken.
+    pub cut: bool,
+}
+
+/// Requests and bytes so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Objects written.
+    pub puts: u64,
+    /// Ranges read.
+    pub gets: u64,
+    /// Lengths asked.
+    pub stats: u64,
+    /// Listings.
+    pub lists: u64,
+    /// Objects deleted.
+    pub deletes: u64,
+    /// Bytes written.
+    pub sent: u64,
+    /// Bytes read.
+    pub received: u64,
+}
+
+impl Counts {
+    /// All requests.
+    pub fn requests(&self) -> u64 {
+        self.puts + self.gets + self.stats + self.lists + self.deletes
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    stats: AtomicU64,
+    lists: AtomicU64,
+    deletes: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// A store that OpenDAL reaches. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    operator: Operator,
+    uri: StoreUri,
+    counters: Arc<Counters>,
+}
+
+/// Memory stores by name: opening one twice reaches the same objects.
+static MEMORIES: OnceLock<Mutex<BTreeMap<String, Operator>>> = OnceLock::new();
+
+impl Store {
+    /// Opens the service behind an address. Nothing is sent yet.
+    pub fn open(uri: &StoreUri) -> Result<Self> {
+        let operator = match uri.scheme() {
+            "memory" => {
+                let memories = MEMORIES.get_or_init(Mutex::default);
+                let mut memories = memories.lock().unwrap_or_else(PoisonError::into_inner);
+                match memories.get(uri.canonical()) {
+                    Some(operator) => operator.clone(),
+                    None => {
+                        let operator = build(uri)?;
+                        memories.insert(uri.canonical().to_owned(), operator.clone());
+                        operator
+                    }
+                }
+            }
+            _ => build(uri)?,
+        };
+        Ok(Self { operator, uri: uri.clone(), counters: Arc::default() })
+    }
+
+    /// A store in memory that nobody else reaches.
+    pub fn memory() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("memory://private-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let uri = StoreUri::parse(&name).expect("the address is well-formed");
+        Self::open(&uri).expect("memory needs nothing from outside")
+    }
+
+    /// The same store with layers over the service (faults, counts: for tests and wrappers).
+    #[must_use]
+    pub fn map_operator(mut self, map: impl FnOnce(Operator) -> Operator) -> Self {
+        self.operator = map(self.operator);
+        self
+    }
+
+    /// Its address.
+    pub fn uri(&self) -> &StoreUri {
+        &self.uri
+    }
+
+    /// One PUT of the whole object.
+    pub async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<()> {
+        self.count(&self.counters.puts, &self.counters.sent, bytes.len());
+        let path = name.to_string();
+        self.operator.write(&path, bytes).await.map_err(|error| failed("write", &path, &error))?;
+        match self.uri.local_path() {
+            Some(root) => make_durable(&root.join(&path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Exactly this range, or `Missing` or `Truncated`.
+    pub async fn read(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let path = name.to_string();
+        let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
+        self.count(&self.counters.gets, &self.counters.received, wanted);
+        let end = range.end;
+        let buffer = match self.operator.read_with(&path).range(range).await {
+            Ok(buffer) => buffer,
+            // Services disagree about a range past the end; the length tells.
+            Err(error) if matches!(error.kind(), ErrorKind::RangeNotSatisfied | ErrorKind::Unexpected) => {
+                return match self.length(name).await? {
+                    None => Err(Error::Missing { object: path, path: None }),
+                    Some(length) if length < end => Err(Error::Truncated { object: path, path: None }),
+                    Some(_) => Err(failed("read", &path, &error)),
+                };
+            }
+            Err(error) => return Err(failed("read", &path, &error)),
+        };
+        if buffer.len() != wanted {
+            return Err(Error::Truncated { object: path, path: None });
+        }
+        Ok(buffer.to_bytes())
+    }
+
+    /// The whole object of `length` bytes, or after one stat where that is unknown; `limit` bounds it.
+    pub async fn read_whole(&self, name: &ObjectName, length: Option<u64>, limit: u64) -> Result<Bytes> {
+        let missing = || Error::Missing { object: name.to_string(), path: None };
+        let length = match length {
+            Some(length) => length,
+            None => self.length(name).await?.ok_or_else(missing)?,
+        };
+        if length > limit {
+            let why = format!("it has {length} bytes, more than {limit}");
+            return Err(Error::Forged { object: name.to_string(), path: None, why });
+        }
+        self.read(name, 0..length).await
+    }
+
+    /// Its length, or `None` where it does not exist.
+    pub async fn length(&self, name: &ObjectName) -> Result<Option<u64>> {
+        let path = name.to_string();
+        self.counters.stats.fetch_add(1, Ordering::Relaxed);
+        match self.operator.stat(&path).await {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("look at", &path, &error)),
+        }
+    }
+
+    /// What is there. An absent prefix is an empty listing; order means nothing.
+    pub async fn list(&self, prefix: Prefix) -> Result<Listing> {
+        let path = match prefix {
+            Prefix::All => String::new(),
+            Prefix::Slots => "keys/".into(),
+            Prefix::Packs => "packs/".into(),
+            Prefix::Commits => "commits/".into(),
+            Prefix::CommitsOf(device) => format!("commits/{device}/"),
+            Prefix::Inventories => "inventory/".into(),
+        };
+        self.counters.lists.fetch_add(1, Ordering::Relaxed);
+        let mut listing = Listing::default();
+        let shown = if path.is_empty() { "the whole prefix" } else { &path };
+        let mut entries = match self.operator.lister_with(&path).recursive(true).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+            Err(error) => return Err(failed("list", shown, &error)),
+        };
+        loop {
+            let entry = match entries.try_next().await {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return Ok(listing),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+                Err(error) => return Err(failed("list", shown, &error)),
+            };
+            if !entry.metadata().is_file() || entry.path().starts_with(TEMPORARY) {
+                continue;
+            }
+            if listing.objects.len() >= LISTED_MOST {
+                listing.cut = true;
+                return Ok(listing);
+            }
+            match entry.path().parse() {
+                Ok(name) => {
+                    let length = Some(entry.metadata().content_length()).filter(|length| *length > 0);
+                    listing.objects.push(Object { name, length });
+                }
+                Err(_) if listing.foreign.len() < FOREIGN_MOST => listing.foreign.push(entry.path().to_owned()),
+                Err(_) => listing.cut = true,
+            }
+        }
+    }
+
+    /// Removes it; what is not there is removed already.
+    pub async fn delete(&self, name: &ObjectName) -> Result<()> {
+        let path = name.to_string();
+        self.counters.deletes.fetch_add(1, Ordering::Relaxed);
+        self.operator.delete(&path).await.map_err(|error| failed("delete", &path, &error))
+    }
+
+    /// Requests and bytes so far.
+    pub fn counts(&self) -> Counts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            puts: load(&self.counters.puts),
+            gets: load(&self.counters.gets),
+            stats: load(&self.counters.stats),
+            lists: load(&self.counters.lists),
+            deletes: load(&self.counters.deletes),
+            sent: load(&self.counters.sent),
+            received: load(&self.counters.received),
+        }
+    }
+
+    fn count(&self, requests: &AtomicU64, bytes: &AtomicU64, length: usize) {
+        requests.fetch_add(1, Ordering::Relaxed);
+        bytes.fetch_add(length as u64, Ordering::Relaxed);
+    }
+}
+
+fn build(uri: &StoreUri) -> Result<Operator> {
+    let mut options = uri.options().clone();
+    if let Some(root) = uri.local_path() {
+        let temporary = root.join(TEMPORARY);
+        options.insert("atomic_write_dir".into(), temporary.to_string_lossy().into_owned());
+    }
+    let operator = Operator::via_iter(uri.scheme(), options)
+        .map_err(|error| Error::Usage(format!("{}: {}", uri.canonical(), plain(&error))))?;
+    let context = operator.base_context().with_http_transport(HttpTransporter::new(Patient::new()?));
+    let timeout = TimeoutLayer::new().with_timeout(CONTROL).with_io_timeout(TRANSFER);
+    let retry = RetryLayer::new()
+        .with_max_times(4)
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_jitter();
+    // The timeout is the inner one: each attempt has its own.
+    Ok(operator.with_context(context).layer(timeout).layer(retry).layer(ConcurrentLimitLayer::new(CONCURRENT)))
+}
+
+/// OpenDAL's local service renames into place but leaves the folder's entry to the kernel.
+fn make_durable(path: &Path) -> Result<()> {
+    let sync = || -> std::io::Result<()> {
+        std::fs::File::open(path)?.sync_all()?;
+        for folder in path.ancestors().skip(1).take(3) {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    sync().map_err(|source| Error::io("sync", path, source))
+}
+
+fn failed(operation: &'static str, object: &str, error: &opendal::Error) -> Error {
+    let object = object.to_owned();
+    let why = plain(error);
+    match error.kind() {
+        ErrorKind::NotFound => Error::Missing { object, path: None },
+        ErrorKind::PermissionDenied | ErrorKind::ConfigInvalid | ErrorKind::Unsupported => {
+            Error::Denied { operation, object, why }
+        }
+        _ => Error::Unreachable { operation, object, why },
+    }
+}
+
+/// The kind and the innermost words: OpenDAL's full message repeats the request, and may repeat its address.
+fn plain(error: &opendal::Error) -> String {
+    let mut words = error.message().to_owned();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        words = inner.to_string();
+        source = inner.source();
+    }
+    let shown: String = words.split('?').next().unwrap_or_default().chars().take(300).collect();
+    format!("{}: {shown}", error.kind())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use coffre_format::id::PackName;
+
+    async fn suite(store: Store) {
+        let name = ObjectName::Pack(PackName([7; 16]));
+        assert!(store.list(Prefix::All).await.unwrap().objects.is_empty());
+        assert_eq!(store.length(&name).await.unwrap(), None);
+        assert!(matches!(store.read(&name, 0..5).await, Err(Error::Missing { .. })));
+        store.put(&name, Bytes::from_static(b"0123456789")).await.unwrap();
+        store.put(&name, Bytes::from_static(b"0123456789")).await.unwrap();
+        assert_eq!(store.read(&name, 2..5).await.unwrap(), "234");
+        assert!(matches!(store.read(&name, 5..11).await, Err(Error::Truncated { .. })));
+        assert!(matches!(store.read(&name, 50..60).await, Err(Error::Truncated { .. })));
+        assert_eq!(store.read_whole(&name, None, 100).await.unwrap(), "0123456789");
+        assert!(matches!(store.read_whole(&name, None, 9).await, Err(Error::Forged { .. })));
+        let listing = store.list(Prefix::Packs).await.unwrap();
+        assert_eq!(listing.objects.iter().map(|object| object.name).collect::<Vec<_>>(), [name]);
+        assert!(store.list(Prefix::Commits).await.unwrap().objects.is_empty());
+        store.delete(&name).await.unwrap();
+        store.delete(&name).await.unwrap();
+        assert!(store.list(Prefix::All).await.unwrap().objects.is_empty());
+        assert_eq!(store.counts().puts, 2);
+    }
+
+    #[tokio::test]
+    async fn memory_and_folder_behave_alike() {
+        suite(Store::memory()).await;
+        let dir = tempfile::tempdir().unwrap();
+        suite(Store::open(&StoreUri::local(&dir.path().join("deep/er"))).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn foreign_names_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("holiday.jpg"), "x").unwrap();
+        let store = Store::open(&StoreUri::local(dir.path())).unwrap();
+        let listing = store.list(Prefix::All).await.unwrap();
+        assert_eq!((listing.objects.len(), listing.foreign.as_slice()), (0, ["holiday.jpg".to_owned()].as_slice()));
+    }
+}

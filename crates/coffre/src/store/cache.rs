@@ -1,0 +1,319 @@
+//! The local cache: sparse files of packs, still sealed, bounded, and never trusted.
+//!
+//! What a file holds is known from its extents, so a restart needs no index. Bytes are written without a
+//! sync: what a crash spoils does not authenticate, and counts as missing.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use coffre_format::id::PackName;
+use rustix::fs::FallocateFlags;
+use rustix::fs::SeekFrom;
+
+use crate::error::Error;
+use crate::error::Result;
+
+/// What is evicted at a time, in bytes.
+const CHUNK: u64 = 1024 * 1024;
+
+/// What cached bytes are worth: nodes are evicted last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Content.
+    Data,
+    /// Nodes of the tree.
+    Node,
+}
+
+#[derive(Debug)]
+struct Pack {
+    file: Arc<File>,
+    /// Disjoint ranges that are here: start → end.
+    covered: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    rank: Rank,
+    used: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    packs: HashMap<PackName, Pack>,
+    chunks: HashMap<(PackName, u64), Chunk>,
+    bytes: u64,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    limit: u64,
+    state: Mutex<State>,
+}
+
+/// Sparse files of packs on the local disk. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Cache(Arc<Inner>);
+
+impl Cache {
+    /// Opens (creates) the folder and finds out what is in it. `limit` bounds the bytes it takes.
+    pub fn open(dir: &Path, limit: u64) -> Result<Self> {
+        std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
+        let mut state = State::default();
+        let failed = |source| Error::io("list", dir, source);
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            if let Some(name) = name
+                && let Ok(file) = File::options().read(true).write(true).open(&path)
+            {
+                state.take(name, file, Rank::Data);
+            }
+        }
+        let cache = Self(Arc::new(Inner { dir: dir.to_owned(), limit, state: Mutex::new(state) }));
+        cache.0.evict(&mut cache.state());
+        Ok(cache)
+    }
+
+    /// The range, if all of it is here.
+    pub fn read(&self, name: PackName, range: Range<u64>) -> Option<Bytes> {
+        let file = {
+            let mut state = self.state();
+            let pack = state.packs.get(&name)?;
+            let (_, end) = pack.covered.range(..=range.start).next_back()?;
+            if *end < range.end {
+                return None;
+            }
+            let file = pack.file.clone();
+            state.touch(name, &range, None);
+            file
+        };
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        file.read_exact_at(&mut bytes, range.start).ok()?;
+        Some(bytes.into())
+    }
+
+    /// Keeps bytes. A disk that does not take them only means that they are fetched again.
+    pub fn insert(&self, name: PackName, offset: u64, bytes: &[u8], rank: Rank) {
+        let Some(file) = self.file(name) else { return };
+        if let Err(error) = file.write_all_at(bytes, offset) {
+            log::warn!("the cache in {} takes nothing: {error}", self.0.dir.display());
+            return;
+        }
+        let mut state = self.state();
+        let range = offset..offset + bytes.len() as u64;
+        state.cover(name, range.clone());
+        state.touch(name, &range, Some(rank));
+        self.0.evict(&mut state);
+    }
+
+    /// Takes a whole pack file over by renaming it.
+    pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
+        let path = self.path(name);
+        let moved = std::fs::rename(file, &path).and_then(|()| File::options().read(true).write(true).open(&path));
+        match moved {
+            Ok(file) => {
+                let mut state = self.state();
+                state.drop_pack(name);
+                state.take(name, file, rank);
+                self.0.evict(&mut state);
+            }
+            Err(error) => {
+                log::debug!("a published pack does not move into the cache: {error}");
+                drop(std::fs::remove_file(file));
+            }
+        }
+    }
+
+    /// Forgets a range that did not open.
+    pub fn discard(&self, name: PackName, range: Range<u64>) {
+        self.state().uncover(name, range);
+    }
+
+    /// Bytes it holds.
+    pub fn used(&self) -> u64 {
+        self.state().bytes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, name: PackName) -> PathBuf {
+        self.0.dir.join(name.to_string())
+    }
+
+    fn file(&self, name: PackName) -> Option<Arc<File>> {
+        if let Some(pack) = self.state().packs.get(&name) {
+            return Some(pack.file.clone());
+        }
+        let path = self.path(name);
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = Arc::new(file.map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display())).ok()?);
+        let mut state = self.state();
+        let pack = state.packs.entry(name).or_insert(Pack { file, covered: BTreeMap::new() });
+        Some(pack.file.clone())
+    }
+}
+
+impl Inner {
+    /// Punches holes, oldest first, content before nodes, until a tenth is free.
+    fn evict(&self, state: &mut State) {
+        if state.bytes <= self.limit {
+            return;
+        }
+        let mut order: Vec<((PackName, u64), Chunk)> = state.chunks.iter().map(|(at, chunk)| (*at, *chunk)).collect();
+        order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
+        for ((name, index), _) in order {
+            if state.bytes <= self.limit / 10 * 9 {
+                break;
+            }
+            let range = index * CHUNK..(index + 1) * CHUNK;
+            if let Some(pack) = state.packs.get(&name) {
+                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                if let Err(error) = rustix::fs::fallocate(&*pack.file, flags, range.start, CHUNK) {
+                    log::debug!("the file system punches no holes: {error}");
+                }
+            }
+            state.uncover(name, range);
+            state.chunks.remove(&(name, index));
+            if state.packs.get(&name).is_some_and(|pack| pack.covered.is_empty()) {
+                state.drop_pack(name);
+                drop(std::fs::remove_file(self.dir.join(name.to_string())));
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes a file with whatever extents it has.
+    fn take(&mut self, name: PackName, file: File, rank: Rank) {
+        let extents = extents(&file);
+        self.packs.insert(name, Pack { file: Arc::new(file), covered: BTreeMap::new() });
+        for extent in extents {
+            self.cover(name, extent.clone());
+            self.touch(name, &extent, Some(rank));
+        }
+    }
+
+    fn cover(&mut self, name: PackName, range: Range<u64>) {
+        self.uncover(name, range.clone());
+        let Some(pack) = self.packs.get_mut(&name) else { return };
+        self.bytes += range.end - range.start;
+        let mut merged = range;
+        // Touching neighbours become one.
+        if let Some((start, end)) = pack.covered.range(..=merged.start).next_back().map(|(start, end)| (*start, *end))
+            && end == merged.start
+        {
+            pack.covered.remove(&start);
+            merged.start = start;
+        }
+        if let Some(end) = pack.covered.remove(&merged.end) {
+            merged.end = end;
+        }
+        pack.covered.insert(merged.start, merged.end);
+    }
+
+    fn uncover(&mut self, name: PackName, range: Range<u64>) {
+        let Some(pack) = self.packs.get_mut(&name) else { return };
+        let overlapping: Vec<(u64, u64)> = pack
+            .covered
+            .range(..range.end)
+            .rev()
+            .take_while(|(_, end)| **end > range.start)
+            .map(|(start, end)| (*start, *end))
+            .collect();
+        for (start, end) in overlapping {
+            pack.covered.remove(&start);
+            if start < range.start {
+                pack.covered.insert(start, range.start);
+            }
+            if end > range.end {
+                pack.covered.insert(range.end, end);
+            }
+            self.bytes -= end.min(range.end) - start.max(range.start);
+        }
+    }
+
+    fn touch(&mut self, name: PackName, range: &Range<u64>, rank: Option<Rank>) {
+        self.clock += 1;
+        let used = self.clock;
+        for index in range.start / CHUNK..range.end.div_ceil(CHUNK) {
+            let chunk = self.chunks.entry((name, index)).or_insert(Chunk { rank: Rank::Data, used });
+            chunk.used = used;
+            chunk.rank = chunk.rank.max(rank.unwrap_or(Rank::Data));
+        }
+    }
+
+    fn drop_pack(&mut self, name: PackName) {
+        if self.packs.contains_key(&name) {
+            self.uncover(name, 0..u64::MAX);
+            self.packs.remove(&name);
+            self.chunks.retain(|(pack, _), _| *pack != name);
+        }
+    }
+}
+
+/// Ranges of a file that are no holes.
+fn extents(file: &File) -> Vec<Range<u64>> {
+    let mut extents = Vec::new();
+    let mut at = 0;
+    while let Ok(start) = rustix::fs::seek(file, SeekFrom::Data(at)) {
+        let Ok(end) = rustix::fs::seek(file, SeekFrom::Hole(start)) else { break };
+        if end <= start {
+            break;
+        }
+        extents.push(start..end);
+        at = end;
+    }
+    extents
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_kept_over_a_restart_and_only_whole_ones_are_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = PackName([1; 16]);
+        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
+        cache.insert(name, 65_536, &[7; 65_536], Rank::Data);
+        cache.insert(name, 131_072, &[8; 65_536], Rank::Data);
+        assert_eq!(cache.read(name, 131_000..131_100).unwrap()[..72], [7; 72]);
+        assert!(cache.read(name, 65_000..65_600).is_none());
+        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
+        assert_eq!(cache.used(), 131_072);
+        assert_eq!(cache.read(name, 131_072..131_074).unwrap(), [8u8, 8].as_slice());
+        cache.discard(name, 131_072..131_073);
+        assert!(cache.read(name, 131_072..131_074).is_none());
+        assert!(cache.read(name, 65_536..131_072).is_some());
+    }
+
+    #[test]
+    fn the_bound_is_kept_and_nodes_stay_longest() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 8 * CHUNK).unwrap();
+        cache.insert(PackName([0; 16]), 0, &vec![1; CHUNK as usize], Rank::Node);
+        for index in 1..=30u8 {
+            cache.insert(PackName([index; 16]), 0, &vec![1; CHUNK as usize], Rank::Data);
+            assert!(cache.used() <= 8 * CHUNK);
+        }
+        assert!(cache.read(PackName([0; 16]), 0..10).is_some());
+        assert!(cache.read(PackName([30; 16]), 0..10).is_some());
+        assert!(cache.read(PackName([1; 16]), 0..10).is_none());
+    }
+}

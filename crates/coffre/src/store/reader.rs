@@ -1,0 +1,218 @@
+//! Ranges of packs, from wherever they are: outbox, cache, or the store.
+//!
+//! What comes from the store covers whole 64 KiB spans where the length of the pack is known, so that what is
+//! read tells the store less; the same spans fill the cache. Requests for the same span share one GET.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use bytes::BytesMut;
+use coffre_format::id::PackName;
+use coffre_format::name::ObjectName;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::future::Shared;
+use futures::future::WeakShared;
+
+use crate::error::Error;
+use crate::error::Result;
+use crate::store::Cache;
+use crate::store::Outbox;
+use crate::store::Rank;
+use crate::store::Store;
+
+/// Unit of reading and caching, in bytes.
+const SPAN: u64 = 64 * 1024;
+/// Ranges from the store that are kept in memory where there is no cache, in bytes.
+const RECENT: u64 = 32 * 1024 * 1024;
+
+type Fetch = BoxFuture<'static, Result<Bytes>>;
+
+struct Inner {
+    store: Store,
+    cache: Option<Cache>,
+    outbox: Outbox,
+    lengths: Mutex<HashMap<PackName, u64>>,
+    /// GETs on their way.
+    flying: Mutex<HashMap<(PackName, u64, u64), WeakShared<Fetch>>>,
+    /// Spans that came lately, by their start.
+    recent: moka::sync::Cache<(PackName, u64), Bytes>,
+}
+
+/// Reads ranges of packs. Clones share it.
+#[derive(Clone)]
+pub struct Reader(Arc<Inner>);
+
+impl Reader {
+    /// Over a store, an outbox and, unless the store is a local folder, a cache.
+    pub fn new(store: Store, cache: Option<Cache>, outbox: Outbox) -> Self {
+        let recent = moka::sync::Cache::builder()
+            .max_capacity(RECENT)
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .build();
+        let (lengths, flying) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { store, cache, outbox, lengths, flying, recent }))
+    }
+
+    /// Exactly this range.
+    pub async fn read(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Result<Bytes> {
+        if let Some(bytes) = self.0.outbox.read(pack, range.clone()) {
+            return bytes;
+        }
+        if let Some(bytes) = self.ready(pack, range.clone()) {
+            return Ok(bytes);
+        }
+        let wide = self.widen(pack, &range);
+        let bytes = self.fetch(pack, wide.clone(), rank).await?;
+        let (from, until) = ((range.start - wide.start) as usize, (range.end - wide.start) as usize);
+        Ok(bytes.slice(from..until))
+    }
+
+    /// Brings a range near, so that reading parts of it needs no request.
+    pub async fn prefetch(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Result<()> {
+        if self.0.outbox.contains(pack) || self.ready(pack, range.clone()).is_some() {
+            return Ok(());
+        }
+        self.fetch(pack, self.widen(pack, &range), rank).await.map(drop)
+    }
+
+    /// Exactly this range, only if it is here; never waits for the store.
+    pub fn ready(&self, pack: PackName, range: Range<u64>) -> Option<Bytes> {
+        if let Some(bytes) = self.0.outbox.read(pack, range.clone()) {
+            return bytes.ok();
+        }
+        self.recent(pack, &range).or_else(|| self.0.cache.as_ref()?.read(pack, range))
+    }
+
+    /// Tells the length of a pack (from a commit or listing), so that reads can cover whole spans.
+    pub fn learn(&self, pack: PackName, length: u64) {
+        self.0.lengths.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, length);
+    }
+
+    /// Forgets bytes that did not open.
+    pub fn discard(&self, pack: PackName, range: Range<u64>) {
+        for span in spans(&range) {
+            self.0.recent.invalidate(&(pack, span));
+        }
+        if let Some(cache) = &self.0.cache {
+            cache.discard(pack, range);
+        }
+    }
+
+    /// Packs that are not uploaded yet.
+    pub fn outbox(&self) -> &Outbox {
+        &self.0.outbox
+    }
+
+    /// The local cache, if there is one.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Whole spans, as far as the pack is known to reach.
+    fn widen(&self, pack: PackName, range: &Range<u64>) -> Range<u64> {
+        let start = range.start / SPAN * SPAN;
+        let lengths = self.0.lengths.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = match lengths.get(&pack) {
+            Some(length) => (range.end.div_ceil(SPAN) * SPAN).min(*length).max(range.end),
+            None => range.end,
+        };
+        start..end
+    }
+
+    fn fetch(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Shared<Fetch> {
+        let at = (pack, range.start, range.end);
+        let mut flying = self.0.flying.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fetch) = flying.get(&at).and_then(WeakShared::upgrade) {
+            return fetch;
+        }
+        flying.retain(|_, fetch| fetch.upgrade().is_some());
+        let inner = self.0.clone();
+        let fetch: Fetch = async move { inner.get(pack, range, rank).await }.boxed();
+        let fetch = fetch.shared();
+        if let Some(weak) = fetch.downgrade() {
+            flying.insert(at, weak);
+        }
+        fetch
+    }
+
+    /// A range out of the spans that came lately.
+    fn recent(&self, pack: PackName, range: &Range<u64>) -> Option<Bytes> {
+        let mut joined = BytesMut::new();
+        let single = range.start / SPAN == (range.end - 1) / SPAN;
+        for span in spans(range) {
+            let bytes = self.0.recent.get(&(pack, span))?;
+            let from = range.start.saturating_sub(span) as usize;
+            let until = (range.end - span).min(SPAN) as usize;
+            if until > bytes.len() {
+                return None;
+            }
+            if single {
+                return Some(bytes.slice(from..until));
+            }
+            joined.extend_from_slice(&bytes[from..until]);
+        }
+        Some(joined.freeze())
+    }
+}
+
+impl Inner {
+    async fn get(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Result<Bytes> {
+        let name = ObjectName::Pack(pack);
+        if range.is_empty() {
+            return Err(Error::Truncated { object: name.to_string(), path: None });
+        }
+        let bytes = self.store.read(&name, range.clone()).await?;
+        for span in spans(&range) {
+            let from = (span - range.start) as usize;
+            let part = bytes.slice(from..bytes.len().min(from + SPAN as usize));
+            self.recent.insert((pack, span), part);
+        }
+        if let Some(cache) = &self.cache {
+            cache.insert(pack, range.start, &bytes, rank);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Starts of the spans that a range touches.
+fn spans(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {
+    (range.start / SPAN..range.end.div_ceil(SPAN)).map(|span| span * SPAN)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_get_serves_neighbours_and_everybody_who_asks_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::memory();
+        let pack = PackName([1; 16]);
+        let content: Vec<u8> = (0..300_000u32).map(|index| (index / 7) as u8).collect();
+        store.put(&ObjectName::Pack(pack), content.clone().into()).await.unwrap();
+        let reader = Reader::new(store.clone(), None, Outbox::open(dir.path()).unwrap());
+        reader.learn(pack, content.len() as u64);
+        let reads = (0..8).map(|_| reader.read(pack, 70_000..140_000, Rank::Data));
+        for bytes in futures::future::join_all(reads).await {
+            assert_eq!(bytes.unwrap(), content[70_000..140_000]);
+        }
+        assert_eq!(reader.read(pack, 65_536..65_600, Rank::Data).await.unwrap(), content[65_536..65_600]);
+        assert_eq!(reader.ready(pack, 190_000..196_000).unwrap(), content[190_000..196_000]);
+        assert_eq!(store.counts().gets, 1);
+        assert_eq!(reader.read(pack, 299_000..300_000, Rank::Data).await.unwrap(), content[299_000..]);
+        assert!(reader.read(pack, 299_000..300_001, Rank::Data).await.is_err());
+        reader.discard(pack, 65_536..65_600);
+        assert!(reader.ready(pack, 65_536..65_600).is_none());
+    }
+}
