@@ -18,15 +18,11 @@ pub mod content;
 pub mod directory;
 mod draft;
 pub mod entries;
-#[cfg(test)]
-mod model;
 pub mod ranges;
 pub mod rename;
 #[cfg(test)]
 mod tests;
 pub mod view;
-#[cfg(test)]
-mod world;
 pub mod xattr;
 
 pub use apply::Misapplied;

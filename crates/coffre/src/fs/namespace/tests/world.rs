@@ -88,7 +88,8 @@ impl Stored {
 
     fn child(&mut self, level: u8, entries: Entries) -> Child {
         let pointer = self.pointer();
-        self.nodes.insert(pointer, Arc::new(Node { level, entries }));
+        self.nodes
+            .insert(pointer, Arc::new(Node { level, entries }));
         Child {
             pointer,
             hash: LogicalHash(pointer.digest.0),
@@ -253,15 +254,16 @@ impl World {
 
     /// Folding must not wait: the leaves that an edit touches are at hand.
     fn check_at_hand(&self, edit: &Edit) {
-        let mut layers = std::iter::once(&self.active).chain(&self.frozen);
         let keys = match edit {
-            Edit::Put(key, _) | Edit::Delete(key) => vec![key],
-            Edit::DeleteRange(start, end) => vec![start, end],
+            Edit::Put(key, _) => vec![key.clone()],
+            Edit::Delete(key) => vec![key.clone(), key.successor()],
+            Edit::DeleteRange(start, end) => vec![start.clone(), end.clone()],
             Edit::Splice { .. } => vec![],
         };
         for key in keys {
-            let held = layers.any(|changes| changes.get(key).is_some());
-            assert!(held || tree::find(&self.root, key, &self.stored).is_ok());
+            let mut layers = std::iter::once(&self.active).chain(&self.frozen);
+            let held = layers.any(|changes| changes.get(&key).is_some());
+            assert!(held || tree::find(&self.root, &key, &self.stored).is_ok());
         }
     }
 
