@@ -118,13 +118,7 @@ impl<'a> Commits<'a> {
         })))
     }
 
-    fn learn(
-        &self,
-        keyring: &[(
-            coffre_format::id::Epoch,
-            coffre_format::crypto::key::RootKey,
-        )],
-    ) {
+    fn learn(&self, keyring: &[(Epoch, RootKey)]) {
         let mut ring = self
             .ring
             .lock()
