@@ -7,6 +7,7 @@ use crate::fs::namespace::tests::pair::Pair;
 mod cases;
 mod comparison;
 mod model;
+mod model_content;
 mod pair;
 mod world;
 
