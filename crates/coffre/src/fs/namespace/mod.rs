@@ -20,6 +20,8 @@ mod draft;
 pub mod entries;
 pub mod ranges;
 pub mod rename;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod xattr;
 
