@@ -9,7 +9,6 @@ use coffre_format::commit::Point;
 use coffre_format::commit::Verified;
 use coffre_format::crypto::key::Keyring;
 use coffre_format::crypto::key::RootKey;
-use coffre_format::error::FormatError;
 use coffre_format::id::Epoch;
 use coffre_format::id::Inode;
 use coffre_format::id::VaultId;
@@ -89,9 +88,6 @@ impl<'a> Commits<'a> {
     fn judge(&self, name: &ObjectName, bytes: Bytes) -> Result<Read> {
         let verified = match Verified::check(&bytes, name) {
             Ok(verified) => verified,
-            Err(error @ FormatError::Unsupported { .. }) => {
-                return Err(Error::of_object(name, error));
-            }
             Err(error) => return Ok(Read::Bad(Error::of_object(name, error))),
         };
         let ring = self.ring();
@@ -122,13 +118,7 @@ impl<'a> Commits<'a> {
         })))
     }
 
-    fn learn(
-        &self,
-        keyring: &[(
-            coffre_format::id::Epoch,
-            coffre_format::crypto::key::RootKey,
-        )],
-    ) {
+    fn learn(&self, keyring: &[(Epoch, RootKey)]) {
         let mut ring = self
             .ring
             .lock()

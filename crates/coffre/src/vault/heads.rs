@@ -171,8 +171,8 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
         intent: lookout.anchor.intent.as_ref().map(|intent| intent.point),
     };
     let chains = &chains;
-    let offers = futures::stream::iter(&names)
-        .map(|(device, names)| async move { (*device, chains.offered(*device, names).await) })
+    let offers = futures::stream::iter(names)
+        .map(|(device, names)| async move { (device, chains.offered(device, &names).await) })
         .buffer_unordered(TOGETHER);
     let offers: Vec<(DeviceId, Result<Offered>)> = offers.collect().await;
     let mut heads = Vec::new();

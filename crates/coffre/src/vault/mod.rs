@@ -179,10 +179,14 @@ impl Vault {
         self.inner.id
     }
 
-    /// What this session may do: read-only as well if its key slot turned out not to be listed.
+    /// What this session may do: read-only as well if its key slot turned out not to be listed, or
+    /// if the vault uses a feature that this program can only read.
     pub fn access(&self) -> Access {
-        match self.memory().listed {
+        let memory = self.memory();
+        let newer = memory.heads.base.commit.clear.features.read_only != 0;
+        match memory.listed {
             Some(false) => Access::ReadOnly,
+            _ if newer => Access::ReadOnly,
             _ => self.inner.access,
         }
     }

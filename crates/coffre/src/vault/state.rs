@@ -102,6 +102,12 @@ impl StateDir {
         self.path.join("heads")
     }
 
+    /// An outbox that stays empty: heads are verified by what is in the store, and the file system
+    /// moves packs out of its outbox behind the back of any other reader.
+    pub(super) fn no_outbox(&self) -> PathBuf {
+        self.heads().join("outbox")
+    }
+
     /// Whether journal or outbox hold anything.
     pub(super) fn holds_work(&self) -> Result<bool> {
         Ok(has_entries(&self.journal())? || has_entries(&self.outbox())?)

@@ -88,7 +88,7 @@ impl Vault {
     ) -> Result<Self> {
         let ring = Arc::new(unlocked.ring);
         let nodes = Nodes::new(
-            Reader::new(store.clone(), None, Outbox::open(&state.outbox())?),
+            Reader::new(store.clone(), None, Outbox::open(&state.no_outbox())?),
             ring.clone(),
             NODE_MEMORY,
         );

@@ -17,7 +17,6 @@ use coffre_format::record::Record;
 use crate::error::Refusal;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::view::Step;
-use crate::fs::namespace::xattr;
 use crate::tree::Resident;
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -51,7 +50,7 @@ pub(super) fn inherit<R: Resident>(
     if record.kind == FileKind::Symlink {
         return Ok(());
     }
-    let Some(default) = xattr::value_of(draft.view, parent, DEFAULT)? else {
+    let Some(default) = draft.view.xattr(parent, DEFAULT)? else {
         return Ok(());
     };
     let mut list = List::parse(&default)?;
@@ -67,7 +66,7 @@ pub(super) fn inherit<R: Resident>(
 
 /// Brings an access list in step with a mode that was set.
 pub(super) fn follow_mode<R: Resident>(draft: &mut Draft<R>, inode: Inode, mode: u32) -> Step<()> {
-    if let Some(value) = xattr::value_of(draft.view, inode, ACCESS)? {
+    if let Some(value) = draft.view.xattr(inode, ACCESS)? {
         let mut list = List::parse(&value)?;
         list.follow(mode);
         draft.put(Key::xattr(inode, ACCESS), Record::Xattr(list.encode()));
@@ -122,7 +121,7 @@ impl List {
         if bytes.is_empty() {
             return Ok(Self(Vec::new()));
         }
-        if bytes.len() < 4 || bytes.get_u32_le() != VERSION || bytes.len() % 8 != 0 {
+        if bytes.len() < 4 || bytes.get_u32_le() != VERSION || !bytes.len().is_multiple_of(8) {
             return Err(Refusal::Invalid);
         }
         let mut entries = Vec::new();

@@ -16,11 +16,13 @@ use crate::fs::namespace::LINKS;
 use crate::fs::namespace::SPARSE;
 use crate::fs::namespace::acl;
 use crate::fs::namespace::draft::Draft;
+use crate::fs::namespace::privileges;
 use crate::fs::namespace::ranges;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
 use crate::fs::namespace::view::Step;
 use crate::fs::namespace::view::View;
+use crate::fs::namespace::view::index_of;
 use crate::fs::types::Attributes;
 use crate::fs::types::SetAttributes;
 use crate::fs::types::SetTime;
@@ -28,8 +30,6 @@ use crate::tree::Resident;
 
 /// Blocks of a sparse file that are counted for `stat`; beyond them the share is assumed to go on.
 const COUNTED: usize = 1024;
-/// The attribute that gives a program capabilities; it goes when the program or its owner changes.
-const CAPABILITY: &[u8] = b"security.capability";
 
 /// Attributes of an inode; `Stale` if it is gone.
 pub fn attributes<R: Resident>(view: &View<R>, inode: Inode) -> Step<Attributes> {
@@ -107,7 +107,7 @@ pub fn set_attributes<R: Resident>(
         loses_privileges |= before.kind != FileKind::Directory;
     }
     if loses_privileges {
-        clear_privileges(&mut draft, inode)?;
+        privileges::clear(&mut draft, inode)?;
     }
     let record = draft.inode(inode)?;
     record.uid = set.uid.unwrap_or(record.uid);
@@ -133,21 +133,6 @@ fn time(set: Option<SetTime>, context: Context, old: Timestamp) -> Timestamp {
         Some(SetTime::Now) => context.now,
         Some(SetTime::At(time)) => time,
     }
-}
-
-/// Takes set-user-id, set-group-id and capabilities from a program.
-pub(super) fn clear_privileges<R: Resident>(draft: &mut Draft<R>, inode: Inode) -> Step<()> {
-    let record = draft.inode(inode)?;
-    record.mode &= !0o4000;
-    // Without group execution the bit means mandatory locking, not privilege.
-    if record.mode & 0o010 != 0 {
-        record.mode &= !0o2000;
-    }
-    let capability = Key::xattr(inode, CAPABILITY);
-    if draft.view.get(&capability)?.is_some() {
-        draft.delete(capability);
-    }
-    Ok(())
 }
 
 /// Bytes below the size that are not holes, in whole sectors.
@@ -181,10 +166,4 @@ fn allocated<R: Resident>(view: &View<R>, inode: Inode, record: &InodeRecord) ->
 
 fn sectors(bytes: u64) -> u64 {
     bytes.next_multiple_of(512)
-}
-
-/// The index in the key of a block.
-pub(super) fn index_of(key: &Key) -> Option<u64> {
-    let bytes = key.rest().first_chunk::<8>()?;
-    Some(u64::from_be_bytes(*bytes))
 }

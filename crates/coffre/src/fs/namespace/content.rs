@@ -16,12 +16,14 @@ use crate::error::Refusal;
 use crate::fs::blocks;
 use crate::fs::namespace::SIZE_MAX;
 use crate::fs::namespace::SPARSE;
-use crate::fs::namespace::attributes;
 use crate::fs::namespace::draft::Draft;
+use crate::fs::namespace::privileges;
+use crate::fs::namespace::privileges::Privileges;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
 use crate::fs::namespace::view::Step;
 use crate::fs::namespace::view::View;
+use crate::fs::namespace::view::index_of;
 use crate::fs::types::Seek;
 use crate::tree::Resident;
 
@@ -30,15 +32,6 @@ use crate::tree::Resident;
 const SEARCHED: u64 = 1 << 16;
 /// Blocks that one look of a search takes.
 const LOOK: usize = 256;
-
-/// What a write does to set-id bits and capabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privileges {
-    /// Leaves them.
-    Keep,
-    /// Takes them away.
-    Clear,
-}
 
 /// Writes pieces, each into the block with that index; ascending and without gaps. Answers the size.
 ///
@@ -65,7 +58,7 @@ pub fn write_blocks<R: Resident>(
         lay(&mut draft, inode, index, piece)?;
     }
     if privileges == Privileges::Clear {
-        attributes::clear_privileges(&mut draft, inode)?;
+        privileges::clear(&mut draft, inode)?;
     }
     let record = draft.modified(inode)?;
     if start.is_none_or(|start| start > record.size) {
@@ -105,7 +98,7 @@ pub fn map<R: Resident>(
     let start = Key::block(inode, touched.start);
     let found = view.scan(&start, &Key::block(inode, touched.end), limit)?;
     let block = |(key, value): &(Key, _)| match value_block(value) {
-        Some(block) => Some((attributes::index_of(key)?, block.clone())),
+        Some(block) => Some((index_of(key)?, block.clone())),
         None => None,
     };
     Ok(found.iter().filter_map(block).collect())
@@ -141,7 +134,7 @@ fn next_data<R: Resident>(view: &View<R>, inode: Inode, range: Range<u64>) -> St
     let mut start = Key::block(inode, touched.start);
     // No block is all hole, so at most the first one has its data before the offset.
     while let Some((key, value)) = view.scan(&start, &end, 1)?.pop() {
-        let begin = attributes::index_of(&key).unwrap_or(0) * u64::from(BLOCK);
+        let begin = index_of(&key).unwrap_or(0) * u64::from(BLOCK);
         for piece in value_block(&value).iter().flat_map(|block| &block.pieces) {
             let at = begin + u64::from(piece.at);
             if at + u64::from(piece.len) > range.start && at < range.end {
@@ -164,8 +157,8 @@ fn next_hole<R: Resident>(view: &View<R>, inode: Inode, range: Range<u64>) -> St
         let index = position / u64::from(BLOCK);
         let begin = index * u64::from(BLOCK);
         let end = begin.saturating_add(LOOK as u64 * u64::from(BLOCK));
-        let mut expected = index;
-        for (index, block) in map(view, inode, position..end.min(range.end))? {
+        let looked_at = map(view, inode, position..end.min(range.end))?;
+        for (expected, (index, block)) in (index..).zip(looked_at) {
             if index != expected {
                 break;
             }
@@ -174,7 +167,6 @@ fn next_hole<R: Resident>(view: &View<R>, inode: Inode, range: Range<u64>) -> St
             if let Some(hole) = blocks::holes(&block, from..BLOCK).first() {
                 return Ok((begin + u64::from(hole.start)).min(range.end));
             }
-            expected += 1;
             position = begin + u64::from(BLOCK);
         }
         if position < end {

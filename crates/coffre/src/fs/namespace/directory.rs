@@ -10,7 +10,7 @@ use coffre_format::record::tag;
 
 use crate::error::Refusal;
 use crate::fs::namespace::attributes;
-use crate::fs::namespace::entries;
+use crate::fs::namespace::checks;
 use crate::fs::namespace::view::Gather;
 use crate::fs::namespace::view::Step;
 use crate::fs::namespace::view::View;
@@ -30,7 +30,7 @@ pub fn list<R: Resident>(
     limit: usize,
     with_attributes: bool,
 ) -> Step<Vec<Listed>> {
-    entries::check_directory(view, directory)?;
+    checks::directory(view, directory)?;
     let (first, end) = Key::tagged(directory, tag::ENTRY);
     let start = after.map_or(first, |name| Key::entry(directory, name).successor());
     let mut listed = Vec::new();

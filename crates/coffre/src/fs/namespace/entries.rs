@@ -14,6 +14,7 @@ use crate::fs::namespace::LINKS;
 use crate::fs::namespace::acl;
 use crate::fs::namespace::attributes;
 use crate::fs::namespace::attributes::attributes_of;
+use crate::fs::namespace::checks;
 use crate::fs::namespace::directory;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::view::Context;
@@ -25,8 +26,6 @@ use crate::fs::types::Make;
 use crate::fs::types::Owner;
 use crate::tree::Resident;
 
-/// Longest name, in bytes.
-const NAME_MAX: usize = 255;
 /// Longest target of a symbolic link, in bytes.
 const TARGET_MAX: usize = 4095;
 /// The set-group-id bit: on a directory, what is made inside belongs to its group.
@@ -67,8 +66,8 @@ pub fn lookup<R: Resident>(view: &View<R>, parent: Inode, name: &[u8]) -> Step<A
         b"." => parent,
         b".." => directory::parent_of(view, parent)?,
         _ => {
-            check_length(name)?;
-            find(view, parent, name)?.inode
+            checks::length(name)?;
+            checks::existing(view, parent, name)?.inode
         }
     };
     attributes::attributes(view, inode)
@@ -83,8 +82,8 @@ pub fn make<R: Resident>(
     what: &Make,
     owner: Owner,
 ) -> Step<Outcome<Attributes>> {
-    check_name(name)?;
-    check_living(view, parent)?;
+    checks::name(name)?;
+    checks::living(view, parent)?;
     if view.entry(parent, name)?.is_some() {
         return Err(Refusal::Exists.into());
     }
@@ -114,12 +113,12 @@ pub fn link<R: Resident>(
     inode: Inode,
     (parent, name): (Inode, &[u8]),
 ) -> Step<Outcome<Attributes>> {
-    check_name(name)?;
+    checks::name(name)?;
     let kind = view.inode(inode)?.kind;
     if kind == FileKind::Directory {
         return Err(Refusal::NotPermitted.into());
     }
-    check_living(view, parent)?;
+    checks::living(view, parent)?;
     if view.entry(parent, name)?.is_some() {
         return Err(Refusal::Exists.into());
     }
@@ -147,8 +146,8 @@ pub fn unlink<R: Resident>(
     open: impl Fn(Inode) -> InodeOpen,
     device: DeviceId,
 ) -> Step<Outcome<Removed>> {
-    check_name(name)?;
-    let entry = find(view, parent, name)?;
+    checks::name(name)?;
+    let entry = checks::existing(view, parent, name)?;
     if entry.kind == FileKind::Directory {
         return Err(Refusal::IsDirectory.into());
     }
@@ -167,12 +166,12 @@ pub fn remove_directory<R: Resident>(
     open: impl Fn(Inode) -> InodeOpen,
     device: DeviceId,
 ) -> Step<Outcome<Removed>> {
-    check_name(name)?;
-    let entry = find(view, parent, name)?;
+    checks::name(name)?;
+    let entry = checks::existing(view, parent, name)?;
     if entry.kind != FileKind::Directory {
         return Err(Refusal::NotDirectory.into());
     }
-    check_empty(view, entry.inode)?;
+    checks::empty(view, entry.inode)?;
     let mut draft = Draft::new(view, context);
     let above = draft.modified(parent)?;
     above.subdirectories = above.subdirectories.saturating_sub(1);
@@ -216,56 +215,6 @@ pub fn read_link<R: Resident>(view: &View<R>, inode: Inode) -> Step<Vec<u8>> {
     view.inode(inode)?
         .target
         .ok_or_else(|| Refusal::Invalid.into())
-}
-
-/// The entry; if there is none, why.
-pub(super) fn find<R: Resident>(view: &View<R>, parent: Inode, name: &[u8]) -> Step<Entry> {
-    if let Some(entry) = view.entry(parent, name)? {
-        return Ok(entry);
-    }
-    check_directory(view, parent)?;
-    Err(Refusal::NoEntry.into())
-}
-
-pub(super) fn check_directory<R: Resident>(view: &View<R>, inode: Inode) -> Step<()> {
-    if view.inode(inode)?.kind != FileKind::Directory {
-        return Err(Refusal::NotDirectory.into());
-    }
-    Ok(())
-}
-
-/// A directory that was removed while it was open takes no new names.
-pub(super) fn check_living<R: Resident>(view: &View<R>, directory: Inode) -> Step<()> {
-    check_directory(view, directory)?;
-    if directory != Inode::ROOT && view.links(directory, 1)?.is_empty() {
-        return Err(Refusal::NoEntry.into());
-    }
-    Ok(())
-}
-
-pub(super) fn check_empty<R: Resident>(view: &View<R>, directory: Inode) -> Step<()> {
-    let (start, end) = Key::tagged(directory, tag::ENTRY);
-    if !view.keys(&start, &end, 1)?.is_empty() {
-        return Err(Refusal::NotEmpty.into());
-    }
-    Ok(())
-}
-
-/// Refuses what can be no name: empty, `.`, `..`, with `/` or NUL, too long.
-pub(super) fn check_name(name: &[u8]) -> Result<(), Refusal> {
-    check_length(name)?;
-    let forbidden = name.iter().any(|byte| matches!(byte, b'/' | 0));
-    if name.is_empty() || name == b"." || name == b".." || forbidden {
-        return Err(Refusal::Invalid);
-    }
-    Ok(())
-}
-
-fn check_length(name: &[u8]) -> Result<(), Refusal> {
-    if name.len() > NAME_MAX {
-        return Err(Refusal::NameTooLong);
-    }
-    Ok(())
 }
 
 /// Puts an entry and the way back.

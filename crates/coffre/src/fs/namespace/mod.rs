@@ -14,12 +14,16 @@
 pub mod acl;
 pub mod apply;
 pub mod attributes;
+mod checks;
 pub mod content;
 pub mod directory;
 mod draft;
 pub mod entries;
+pub mod privileges;
 pub mod ranges;
 pub mod rename;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod xattr;
 
@@ -27,7 +31,6 @@ pub use apply::Misapplied;
 pub use apply::apply;
 pub use attributes::attributes;
 pub use attributes::set_attributes;
-pub use content::Privileges;
 pub use content::map;
 pub use content::seek;
 pub use content::write_blocks;
@@ -45,6 +48,7 @@ pub use entries::read_link;
 pub use entries::reap;
 pub use entries::remove_directory;
 pub use entries::unlink;
+pub use privileges::Privileges;
 pub use ranges::allocate;
 pub use ranges::copy_range;
 pub use rename::Opened;

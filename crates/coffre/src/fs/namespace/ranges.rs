@@ -12,9 +12,9 @@ use coffre_format::record::tag;
 use crate::error::Refusal;
 use crate::fs::blocks;
 use crate::fs::namespace::SPARSE;
-use crate::fs::namespace::attributes;
 use crate::fs::namespace::content;
 use crate::fs::namespace::draft::Draft;
+use crate::fs::namespace::privileges;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
 use crate::fs::namespace::view::Step;
@@ -86,7 +86,7 @@ pub fn allocate<R: Resident>(
     if punches {
         punch(&mut draft, inode, offset..end.min(record.size))?;
     }
-    attributes::clear_privileges(&mut draft, inode)?;
+    privileges::clear(&mut draft, inode)?;
     let record = draft.modified(inode)?;
     if grows || offset < record.size {
         record.flags |= SPARSE;
@@ -150,7 +150,7 @@ pub fn copy_range<R: Resident>(
     let shared = content::map(view, from, start..start + length)?;
     let pieces = moved(&shared, start..start + length, at);
     lay_over(&mut draft, to, at..end, pieces)?;
-    attributes::clear_privileges(&mut draft, to)?;
+    privileges::clear(&mut draft, to)?;
     let record = draft.modified(to)?;
     if at > record.size || source.flags & SPARSE != 0 {
         record.flags |= SPARSE;

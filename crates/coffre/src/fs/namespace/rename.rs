@@ -7,6 +7,7 @@ use coffre_format::record::FileKind;
 use coffre_format::record::Key;
 
 use crate::error::Refusal;
+use crate::fs::namespace::checks;
 use crate::fs::namespace::directory;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::entries;
@@ -39,10 +40,10 @@ pub fn rename<R: Resident>(
     mode: RenameMode,
     opened: &Opened,
 ) -> Step<Outcome<Option<Removed>>> {
-    entries::check_name(from.1)?;
-    entries::check_name(to.1)?;
-    let source = entries::find(view, from.0, from.1)?;
-    entries::check_living(view, to.0)?;
+    checks::name(from.1)?;
+    checks::name(to.1)?;
+    let source = checks::existing(view, from.0, from.1)?;
+    checks::living(view, to.0)?;
     let target = view.entry(to.0, to.1)?;
     match (mode, target) {
         (RenameMode::NoReplace, Some(_)) => return Err(Refusal::Exists.into()),
@@ -134,7 +135,7 @@ fn check_replaceable<R: Resident>(view: &View<R>, source: Entry, target: Entry) 
     match (is_directory(source), is_directory(target)) {
         (true, false) => Err(Refusal::NotDirectory.into()),
         (false, true) => Err(Refusal::IsDirectory.into()),
-        (true, true) => entries::check_empty(view, target.inode),
+        (true, true) => checks::empty(view, target.inode),
         (false, false) => Ok(()),
     }
 }

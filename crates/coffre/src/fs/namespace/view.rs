@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coffre_format::id::Inode;
 use coffre_format::record::Block;
 use coffre_format::record::Child;
@@ -117,6 +118,14 @@ impl<R: Resident> View<'_, R> {
         Ok(match self.get(&Key::block(inode, index))?.as_deref() {
             Some(Value::Record(Record::Block(block))) => block.clone(),
             _ => Block::default(),
+        })
+    }
+
+    /// An extended attribute of an inode.
+    pub fn xattr(&self, inode: Inode, name: &[u8]) -> Step<Option<Bytes>> {
+        Ok(match self.get(&Key::xattr(inode, name))?.as_deref() {
+            Some(Value::Record(Record::Xattr(value))) => Some(value.clone()),
+            _ => None,
         })
     }
 
@@ -298,4 +307,10 @@ impl Gather {
 pub(super) fn link_of(key: &Key) -> Option<(Inode, Vec<u8>)> {
     let (parent, name) = key.rest().split_first_chunk::<8>()?;
     Some((Inode(u64::from_be_bytes(*parent)), name.to_vec()))
+}
+
+/// The index in the key of a block.
+pub(super) fn index_of(key: &Key) -> Option<u64> {
+    let bytes = key.rest().first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*bytes))
 }

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use coffre_format::id::Inode;
 use coffre_format::record::Key;
 use coffre_format::record::Record;
-use coffre_format::record::Value;
 use coffre_format::record::tag;
 
 use crate::error::Refusal;
@@ -27,7 +26,7 @@ const LISTED: usize = 64 * 1024;
 /// The value of an attribute.
 pub fn xattr<R: Resident>(view: &View<R>, inode: Inode, name: &[u8]) -> Step<Bytes> {
     check_name(name)?;
-    match value_of(view, inode, name)? {
+    match view.xattr(inode, name)? {
         Some(value) => Ok(value),
         None => {
             view.inode(inode)?;
@@ -89,18 +88,6 @@ pub fn remove_xattr<R: Resident>(
     }
     draft.delete(key);
     draft.finish(())
-}
-
-pub(super) fn value_of<R: Resident>(
-    view: &View<R>,
-    inode: Inode,
-    name: &[u8],
-) -> Step<Option<Bytes>> {
-    let value = view.get(&Key::xattr(inode, name))?;
-    Ok(match value.as_deref() {
-        Some(Value::Record(Record::Xattr(value))) => Some(value.clone()),
-        _ => None,
-    })
 }
 
 fn check_name(name: &[u8]) -> Result<(), Refusal> {

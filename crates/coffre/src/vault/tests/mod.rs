@@ -37,6 +37,7 @@ use crate::vault::Setup;
 use crate::vault::StateDir;
 use crate::vault::Vault;
 
+mod bases;
 mod checking;
 mod devices;
 mod hostile;
