@@ -32,7 +32,11 @@ pub(crate) struct Allocator {
 
 impl Allocator {
     pub(crate) fn new(prefix: SessionPrefix) -> Self {
-        Self { prefix, next: 0, runs: HashMap::new() }
+        Self {
+            prefix,
+            next: 0,
+            runs: HashMap::new(),
+        }
     }
 
     /// A number for a new child of `directory`.
@@ -40,7 +44,11 @@ impl Allocator {
         if self.runs.len() >= DIRECTORIES_MOST && !self.runs.contains_key(&directory) {
             self.runs.clear();
         }
-        let run = self.runs.entry(directory).or_insert(Run { next: 0, end: 0, length: RUN_FIRST / 2 });
+        let run = self.runs.entry(directory).or_insert(Run {
+            next: 0,
+            end: 0,
+            length: RUN_FIRST / 2,
+        });
         if run.next == run.end {
             run.length = (run.length * 2).min(RUN_MOST);
             let end = self.next.checked_add(run.length).ok_or(Refusal::NoSpace)?;
@@ -73,13 +81,18 @@ mod tests {
         let mut first = Vec::new();
         for round in 0..1_000 {
             for directory in 1..20 {
-                let inode = allocator.allocate(Inode(directory)).expect("there are numbers left");
+                let inode = allocator
+                    .allocate(Inode(directory))
+                    .expect("there are numbers left");
                 assert!(given.insert(inode), "{inode} was given twice");
                 if directory == 1 && round < 64 {
                     first.push(inode.0);
                 }
             }
         }
-        assert!(first.windows(2).all(|pair| pair[1] == pair[0] + 1), "{first:?}");
+        assert!(
+            first.windows(2).all(|pair| pair[1] == pair[0] + 1),
+            "{first:?}"
+        );
     }
 }

@@ -90,7 +90,8 @@ struct Retry {
 
 impl Retry {
     fn may(&self) -> bool {
-        self.failed.is_none_or(|failed| failed.elapsed() >= self.wait)
+        self.failed
+            .is_none_or(|failed| failed.elapsed() >= self.wait)
     }
 
     fn note(&mut self, what: &str, result: Result<()>) {
@@ -153,9 +154,16 @@ impl Inner {
         }
         let stale = match changes {
             Some(changes) => invalidations(changes.iter().map(|(key, _, _)| key)),
-            None => return Err(Error::Diverged("too much changed at once; remount to see all of it".into())),
+            None => {
+                return Err(Error::Diverged(
+                    "too much changed at once; remount to see all of it".into(),
+                ));
+            }
         };
-        self.invalidations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(stale);
+        self.invalidations
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(stale);
         self.invalidated.notify_one();
         Ok(())
     }
@@ -163,7 +171,9 @@ impl Inner {
     /// Whether what a head offers is in our root already.
     fn is_contained(&self, head: &crate::vault::Head) -> bool {
         let core = self.core();
-        core.merged.get(&head.device).is_some_and(|point| point.seq >= head.point.seq)
+        core.merged
+            .get(&head.device)
+            .is_some_and(|point| point.seq >= head.point.seq)
     }
 }
 
@@ -172,7 +182,9 @@ fn invalidations<'a>(keys: impl Iterator<Item = &'a Key>) -> Vec<Invalidation> {
     let mut stale = Vec::new();
     let mut last = None;
     for key in keys {
-        let Some(inode) = key.inode_of().filter(|inode| inode.0 != 0) else { continue };
+        let Some(inode) = key.inode_of().filter(|inode| inode.0 != 0) else {
+            continue;
+        };
         if key.tag() == Some(tag::ENTRY) {
             stale.push(Invalidation::Entry(inode, key.rest().to_vec()));
         }

@@ -101,13 +101,24 @@ impl Core {
 
     /// The tree as it stands now.
     pub(crate) fn view<'a, R: Resident>(&'a self, resident: &'a R) -> View<'a, R> {
-        View { active: &self.active, frozen: self.frozen.as_deref(), root: &self.root, resident }
+        View {
+            active: &self.active,
+            frozen: self.frozen.as_deref(),
+            root: &self.root,
+            resident,
+        }
     }
 
     /// Time and stamp for the next change.
     pub(crate) fn context(&self) -> Context {
         let device = self.device.unwrap_or(DeviceId([0; 16]));
-        Context { now: clock::now(), stamp: Stamp { lamport: self.lamport + 1, device } }
+        Context {
+            now: clock::now(),
+            stamp: Stamp {
+                lamport: self.lamport + 1,
+                device,
+            },
+        }
     }
 
     /// This device; only a device may change anything.
@@ -123,12 +134,19 @@ impl Core {
         let device = self.device()?;
         if !self.session_recorded && self.allocator.used() {
             self.session_recorded = true;
-            let key = Key::new(Inode::VAULT, tag::SESSION, &self.allocator.prefix().0.to_be_bytes());
+            let key = Key::new(
+                Inode::VAULT,
+                tag::SESSION,
+                &self.allocator.prefix().0.to_be_bytes(),
+            );
             edits.push(Edit::Put(key, Value::Record(Record::Session(device))));
         }
         self.lamport = (self.lamport + 1).min(LAMPORT_MOST);
         self.lsn = Lsn(self.lsn.0 + 1);
-        let transaction = Transaction { lsn: self.lsn, edits };
+        let transaction = Transaction {
+            lsn: self.lsn,
+            edits,
+        };
         journal.append(&transaction);
         self.apply(transaction)?;
         let now = Instant::now();
@@ -144,8 +162,15 @@ impl Core {
                 self.lamport = self.lamport.max(inode.stamp.lamport.min(LAMPORT_MOST));
             }
             apply(&mut self.active, &edit).map_err(|misapplied| {
-                let why = format!("it changes a block that is not there ({:?})", misapplied.key);
-                Error::Damaged { file: "journal".into(), offset: 0, why }
+                let why = format!(
+                    "it changes a block that is not there ({:?})",
+                    misapplied.key
+                );
+                Error::Damaged {
+                    file: "journal".into(),
+                    offset: 0,
+                    why,
+                }
             })?;
         }
         Ok(())

@@ -133,8 +133,13 @@ impl DataPacks {
 
     /// Seals `plaintext` (at most 128 KiB) into the open pack.
     pub fn append(self: &Arc<Self>, plaintext: &[u8]) -> Result<Pointer> {
-        let prepared = prepare(self.ring.structure(), FrameKind::Data, plaintext, Compression::Try)
-            .map_err(|error| Error::of_object("data frame", error))?;
+        let prepared = prepare(
+            self.ring.structure(),
+            FrameKind::Data,
+            plaintext,
+            Compression::Try,
+        )
+        .map_err(|error| Error::of_object("data frame", error))?;
         let (pack, offset) = self.reserve(&prepared)?;
         let mut frame = vec![0; prepared.frame_length() as usize];
         pack.keys.seal(offset, &prepared, &mut frame);
@@ -148,7 +153,10 @@ impl DataPacks {
         drop(filling);
         self.freeze_if_full(&pack);
         Ok(Pointer {
-            place: Place::Open { salt: pack.salt, offset },
+            place: Place::Open {
+                salt: pack.salt,
+                offset,
+            },
             stored: prepared.stored_length(),
             digest: prepared.digest(),
         })
@@ -167,10 +175,16 @@ impl DataPacks {
     /// The plaintext of a frame in a pack that is not frozen, or `None` where it is frozen by now (see
     /// [`DataPacks::frozen`]) or unknown.
     pub fn read(&self, pointer: &Pointer) -> Option<Result<Bytes>> {
-        let Place::Open { salt, offset } = pointer.place else { return None };
+        let Place::Open { salt, offset } = pointer.place else {
+            return None;
+        };
         let (keys, frame) = self.sealed(salt, offset, pointer.stored)?;
         let opened = keys.open(FrameKind::Data, offset, &frame, &pointer.digest);
-        Some(opened.map(Bytes::from).map_err(|error| Error::of_object(format!("open pack {salt}"), error)))
+        Some(
+            opened
+                .map(Bytes::from)
+                .map_err(|error| Error::of_object(format!("open pack {salt}"), error)),
+        )
     }
 
     /// The pack that was open under this salt, once it has a name.
@@ -192,7 +206,12 @@ impl DataPacks {
     pub fn sync(&self) -> Result<Option<(Salt, u32)>> {
         let (packs, current) = {
             let state = lock(&self.state);
-            let packs: Vec<_> = state.closing.values().chain(state.current.iter()).cloned().collect();
+            let packs: Vec<_> = state
+                .closing
+                .values()
+                .chain(state.current.iter())
+                .cloned()
+                .collect();
             (packs, state.current.as_ref().map(|pack| pack.salt))
         };
         if let Some(error) = lock(&self.error).take() {
@@ -244,7 +263,13 @@ impl DataPacks {
     /// Salts of all packs that are closed, frozen or left: what a fold may settle and then forget.
     pub fn settled_candidates(&self) -> Vec<Salt> {
         let state = lock(&self.state);
-        state.closing.keys().chain(state.frozen.keys()).chain(state.left.keys()).copied().collect()
+        state
+            .closing
+            .keys()
+            .chain(state.frozen.keys())
+            .chain(state.left.keys())
+            .copied()
+            .collect()
     }
 
     /// Forgets packs that nothing names any more and removes their unfrozen files. Frozen ones stay in the outbox;
@@ -272,8 +297,14 @@ impl DataPacks {
     pub fn memory(&self) -> usize {
         let state = lock(&self.state);
         let packs = state.closing.values().chain(state.current.iter());
-        packs.map(|pack| lock(&pack.state).length as usize).sum::<usize>()
-            + state.left.values().map(|left| left.bytes.len()).sum::<usize>()
+        packs
+            .map(|pack| lock(&pack.state).length as usize)
+            .sum::<usize>()
+            + state
+                .left
+                .values()
+                .map(|left| left.bytes.len())
+                .sum::<usize>()
     }
 
     fn reserve(&self, prepared: &Prepared) -> Result<(Arc<OpenPack>, u32)> {
@@ -288,7 +319,9 @@ impl DataPacks {
             // Without frames in the making nobody else would notice that it is full.
         }
         let pack = Arc::new(OpenPack::create(&self.dir, &self.ring)?);
-        let offset = pack.reserve(needed).expect("an empty pack has room for one frame");
+        let offset = pack
+            .reserve(needed)
+            .expect("an empty pack has room for one frame");
         state.current = Some(pack.clone());
         Ok((pack, offset))
     }
@@ -297,7 +330,12 @@ impl DataPacks {
     fn freeze_if_full(self: &Arc<Self>, _sealed_into: &Arc<OpenPack>) {
         let full: Vec<Arc<OpenPack>> = {
             let state = lock(&self.state);
-            state.closing.values().filter(|pack| pack.is_full_and_sealed()).cloned().collect()
+            state
+                .closing
+                .values()
+                .filter(|pack| pack.is_full_and_sealed())
+                .cloned()
+                .collect()
         };
         for pack in full {
             self.freezing.fetch_add(1, Ordering::AcqRel);
@@ -317,7 +355,11 @@ impl DataPacks {
     /// Keys and sealed bytes of a frame of a pack that is open, closing or left.
     fn sealed(&self, salt: Salt, offset: u32, stored: u32) -> Option<(PackKeys, Bytes)> {
         let state = lock(&self.state);
-        let open = state.current.as_ref().filter(|pack| pack.salt == salt).or_else(|| state.closing.get(&salt));
+        let open = state
+            .current
+            .as_ref()
+            .filter(|pack| pack.salt == salt)
+            .or_else(|| state.closing.get(&salt));
         if let Some(pack) = open {
             let frame = lock(&pack.state).frames.get(&offset).cloned()?;
             return Some((pack.keys.clone(), frame));
@@ -339,10 +381,18 @@ impl DataPacks {
             });
             match opened {
                 Ok((salt, keys)) => {
-                    lock(&self.state).left.insert(salt, Arc::new(Left { keys, path, bytes: bytes.into() }));
+                    lock(&self.state).left.insert(
+                        salt,
+                        Arc::new(Left {
+                            keys,
+                            path,
+                            bytes: bytes.into(),
+                        }),
+                    );
                 }
                 // Its first bytes never reached the disk, so nothing in it was acknowledged.
-                Err(_) => std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?,
+                Err(_) => std::fs::remove_file(&path)
+                    .map_err(|source| Error::io("remove", &path, source))?,
             }
         }
         Ok(())
@@ -351,37 +401,76 @@ impl DataPacks {
     /// Frozen packs of an earlier process: transactions know them by their salt.
     fn find_frozen(&self) -> Result<()> {
         for (name, length) in self.outbox.packs() {
-            let Some(preamble) = self.outbox.read(name, 0..u64::from(PREAMBLE)) else { continue };
-            let Ok(preamble) = Preamble::decode(&preamble?) else { continue };
-            let pack = PackRef { name, salt: preamble.salt, epoch: preamble.epoch };
-            lock(&self.state).frozen.insert(preamble.salt, Frozen { pack, length, fresh: false });
+            let Some(preamble) = self.outbox.read(name, 0..u64::from(PREAMBLE)) else {
+                continue;
+            };
+            let Ok(preamble) = Preamble::decode(&preamble?) else {
+                continue;
+            };
+            let pack = PackRef {
+                name,
+                salt: preamble.salt,
+                epoch: preamble.epoch,
+            };
+            lock(&self.state).frozen.insert(
+                preamble.salt,
+                Frozen {
+                    pack,
+                    length,
+                    fresh: false,
+                },
+            );
         }
         Ok(())
     }
 }
 
 fn unknown(salt: Salt) -> Error {
-    Error::Missing { object: format!("open pack {salt}"), path: None }
+    Error::Missing {
+        object: format!("open pack {salt}"),
+        path: None,
+    }
 }
 
 impl OpenPack {
     fn create(dir: &std::path::Path, ring: &Keyring) -> Result<Self> {
         let failed = |error| Error::of_object("data pack", error);
         let salt = Salt::random().map_err(failed)?;
-        let preamble = Preamble { purpose: Purpose::Pack, epoch: ring.current().epoch, salt };
+        let preamble = Preamble {
+            purpose: Purpose::Pack,
+            epoch: ring.current().epoch,
+            salt,
+        };
         let keys = PackKeys::new(ring, &preamble).map_err(failed)?;
         let path = dir.join(salt.to_string());
         let create = || -> std::io::Result<File> {
-            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
             file.write_all_at(&preamble.encode(), 0)?;
             // Its entry is on disk before a frame that names it is acknowledged.
             File::open(dir)?.sync_all()?;
             Ok(file)
         };
         let file = Arc::new(create().map_err(|source| Error::io("create", &path, source))?);
-        let filling =
-            Filling { file, frames: BTreeMap::new(), length: PREAMBLE, sealing: 0, synced: 0, broken: false };
-        Ok(Self { salt, preamble, keys, path, state: Mutex::new(filling), turn: Mutex::default() })
+        let filling = Filling {
+            file,
+            frames: BTreeMap::new(),
+            length: PREAMBLE,
+            sealing: 0,
+            synced: 0,
+            broken: false,
+        };
+        Ok(Self {
+            salt,
+            preamble,
+            keys,
+            path,
+            state: Mutex::new(filling),
+            turn: Mutex::default(),
+        })
     }
 
     fn reserve(&self, length: u32) -> Option<u32> {
@@ -418,10 +507,18 @@ impl OpenPack {
                 return Ok(filling.synced);
             }
             // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
-            let complete = if filling.sealing == 0 { filling.length } else { filling.synced };
+            let complete = if filling.sealing == 0 {
+                filling.length
+            } else {
+                filling.synced
+            };
             (filling.file.clone(), complete, filling.broken)
         };
-        let result = if broken { Err(rustix::io::Errno::IO) } else { rustix::fs::fdatasync(&*file) };
+        let result = if broken {
+            Err(rustix::io::Errno::IO)
+        } else {
+            rustix::fs::fdatasync(&*file)
+        };
         match result {
             Ok(()) => {
                 lock(&self.state).synced = length;
@@ -439,7 +536,12 @@ impl OpenPack {
         let mut filling = lock(&self.state);
         let fresh = self.path.with_extension("new");
         let write = || -> std::io::Result<File> {
-            let file = File::options().read(true).write(true).create(true).truncate(true).open(&fresh)?;
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&fresh)?;
             file.write_all_at(&self.preamble.encode(), 0)?;
             for (offset, frame) in &filling.frames {
                 file.write_all_at(frame, u64::from(*offset))?;
@@ -470,17 +572,30 @@ impl OpenPack {
             bytes.extend_from_slice(frame);
         }
         let content = bytes.len();
-        let frames = u32::try_from(filling.frames.len()).expect("a pack has fewer than 2^32 frames");
-        self.keys.close(&mut bytes, frames, size).map_err(|error| Error::of_object("data pack", error))?;
+        let frames =
+            u32::try_from(filling.frames.len()).expect("a pack has fewer than 2^32 frames");
+        self.keys
+            .close(&mut bytes, frames, size)
+            .map_err(|error| Error::of_object("data pack", error))?;
         let name = PackName::of(&ObjectHash::of(&bytes));
         let finish = || -> std::io::Result<()> {
-            filling.file.write_all_at(&bytes[content..], content as u64)?;
+            filling
+                .file
+                .write_all_at(&bytes[content..], content as u64)?;
             filling.file.sync_all()
         };
         finish().map_err(|source| Error::io("finish", &self.path, source))?;
         outbox.adopt(name, &self.path)?;
         outbox.sync()?;
-        let pack = PackRef { name, salt: self.salt, epoch: self.preamble.epoch };
-        Ok(Frozen { pack, length: bytes.len() as u64, fresh: true })
+        let pack = PackRef {
+            name,
+            salt: self.salt,
+            epoch: self.preamble.epoch,
+        };
+        Ok(Frozen {
+            pack,
+            length: bytes.len() as u64,
+            fresh: true,
+        })
     }
 }

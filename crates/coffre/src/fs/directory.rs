@@ -33,12 +33,23 @@ impl Inner {
             self.read_more(inode, &mut stream, with_attributes).await?;
         }
         let skip = usize::try_from(cookie.saturating_sub(stream.first)).unwrap_or(usize::MAX);
-        let listed: Vec<Listed> = stream.entries.iter().skip(skip).take(limit).cloned().collect();
+        let listed: Vec<Listed> = stream
+            .entries
+            .iter()
+            .skip(skip)
+            .take(limit)
+            .cloned()
+            .collect();
         stream.forget_before(cookie);
         Ok(listed)
     }
 
-    async fn read_more(&self, inode: Inode, stream: &mut Stream, with_attributes: bool) -> Result<()> {
+    async fn read_more(
+        &self,
+        inode: Inode,
+        stream: &mut Stream,
+        with_attributes: bool,
+    ) -> Result<()> {
         if stream.end() == 0 {
             let (own, parent) = self
                 .query(|view, _| {
@@ -76,7 +87,13 @@ impl Stream {
         attributes: Option<crate::fs::types::Attributes>,
     ) {
         let cookie = self.end() + 1;
-        self.entries.push(Listed { cookie, name, inode, kind, attributes });
+        self.entries.push(Listed {
+            cookie,
+            name,
+            inode,
+            kind,
+            attributes,
+        });
     }
 
     /// A reader steps back at most a little; what lies far behind is dropped.

@@ -55,20 +55,29 @@ struct Frozen {
 impl Inner {
     /// Folds what is in the overlay now. One at a time; operations go on meanwhile.
     pub(crate) async fn fold(&self) -> Result<()> {
-        let Some(writer) = &self.writer else { return Ok(()) };
+        let Some(writer) = &self.writer else {
+            return Ok(());
+        };
         let mut retired = writer.fold_turn.lock().await;
-        let Some(frozen) = self.freeze(writer, &mut retired) else { return Ok(()) };
+        let Some(frozen) = self.freeze(writer, &mut retired) else {
+            return Ok(());
+        };
         // Writes that sealed a block before the swap may still be about to name it.
         while Arc::strong_count(&frozen.lease) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if let Some(salt) = frozen.closed
-            && writer.packs.closed_length(salt).is_some_and(|length| length >= FREEZE_FROM)
+            && writer
+                .packs
+                .closed_length(salt)
+                .is_some_and(|length| length >= FREEZE_FROM)
         {
             writer.packs.freeze(salt, PackSize::Padded)?;
         }
         let mut sink = FoldSink::new(self.ring(), writer.outbox.clone());
-        let settled = self.settle_changes(writer, &frozen.changes, &mut sink).await?;
+        let settled = self
+            .settle_changes(writer, &frozen.changes, &mut sink)
+            .await?;
         let root = self.core().root;
         let ring = self.ring();
         let root = tree::edit(&root, &settled, ring.structure(), &self.nodes, &mut sink).await?;
@@ -77,18 +86,27 @@ impl Inner {
         for (child, node) in made.nodes {
             self.nodes.insert(&child, node);
         }
-        let keep = frozen.rolled.await.map_err(|_| Error::Busy { what: "the file system is being closed".into() })??;
+        let keep = frozen.rolled.await.map_err(|_| Error::Busy {
+            what: "the file system is being closed".into(),
+        })??;
         let checkpoint = {
             let mut core = self.core();
             core.root = root;
             core.frozen = None;
             core.folded = frozen.lsn;
-            Checkpoint { root, lsn: frozen.lsn, merged: core.merged.clone() }
+            Checkpoint {
+                root,
+                lsn: frozen.lsn,
+                merged: core.merged.clone(),
+            }
         };
         writer.journal.checkpoint(checkpoint, keep).await?;
         // While the fold ran, a write or reflink may have taken over pieces of the frozen changes as they were.
         let in_use = named_salts(&self.core().active);
-        let (kept, gone): (Vec<Salt>, Vec<Salt>) = frozen.retiring.iter().partition(|salt| in_use.contains(salt));
+        let (kept, gone): (Vec<Salt>, Vec<Salt>) = frozen
+            .retiring
+            .iter()
+            .partition(|salt| in_use.contains(salt));
         retired.extend(kept);
         writer.packs.forget(&gone);
         Ok(())
@@ -114,11 +132,23 @@ impl Inner {
         let rolled = writer.journal.roll();
         // A pack closed in the fold before has its last users in this one.
         let retiring = std::mem::replace(retired, writer.packs.settled_candidates());
-        Some(Frozen { changes, lsn: core.lsn, lease, closed, rolled, retiring })
+        Some(Frozen {
+            changes,
+            lsn: core.lsn,
+            lease,
+            closed,
+            rolled,
+            retiring,
+        })
     }
 
     /// Step 2: the same changes, with nothing in them that only this process could read.
-    async fn settle_changes(&self, writer: &Writer, changes: &Changes, sink: &mut FoldSink) -> Result<Changes> {
+    async fn settle_changes(
+        &self,
+        writer: &Writer,
+        changes: &Changes,
+        sink: &mut FoldSink,
+    ) -> Result<Changes> {
         let mut settled = Changes::default();
         for (start, end) in changes.ranges() {
             settled.delete_range(start.clone(), end.clone());
@@ -151,11 +181,24 @@ impl Inner {
         Ok(settled)
     }
 
-    async fn settle_block(&self, writer: &Writer, key: &Key, block: &Block, sink: &mut FoldSink) -> Result<Block> {
+    async fn settle_block(
+        &self,
+        writer: &Writer,
+        key: &Key,
+        block: &Block,
+        sink: &mut FoldSink,
+    ) -> Result<Block> {
         let first = key.rest().iter().all(|byte| *byte == 0);
         if let Some(bytes) = blocks::inline(block).filter(|bytes| first && !bytes.is_empty()) {
             let len = u32::try_from(bytes.len()).expect("inline content is short");
-            return Ok(Block { pieces: vec![Piece { at: 0, len, skip: 0, content: Content::Bytes(bytes) }] });
+            return Ok(Block {
+                pieces: vec![Piece {
+                    at: 0,
+                    len,
+                    skip: 0,
+                    content: Content::Bytes(bytes),
+                }],
+            });
         }
         let mut content = Vec::with_capacity(block.pieces.len());
         for piece in &block.pieces {
@@ -170,20 +213,48 @@ impl Inner {
         }
         for run in blocks::runs(&block) {
             let content = Content::Frame(sink.data(&run.join())?);
-            block = blocks::overlay(&block, Piece { at: run.at, len: run.len(), skip: 0, content });
+            block = blocks::overlay(
+                &block,
+                Piece {
+                    at: run.at,
+                    len: run.len(),
+                    skip: 0,
+                    content,
+                },
+            );
         }
         Ok(block)
     }
 
     /// A piece whose frame is in a named pack, or its bytes where the pack never gets a name.
-    async fn named_or_bytes(&self, writer: &Writer, pointer: &Pointer, piece: &Piece) -> Result<Piece> {
-        let Place::Open { salt, offset } = pointer.place else { return Ok(piece.clone()) };
+    async fn named_or_bytes(
+        &self,
+        writer: &Writer,
+        pointer: &Pointer,
+        piece: &Piece,
+    ) -> Result<Piece> {
+        let Place::Open { salt, offset } = pointer.place else {
+            return Ok(piece.clone());
+        };
         if let Some(frozen) = writer.packs.frozen(salt) {
-            let pointer = Pointer { place: Place::Pack { pack: frozen.pack, offset }, ..*pointer };
-            return Ok(Piece { content: Content::Frame(pointer), ..piece.clone() });
+            let pointer = Pointer {
+                place: Place::Pack {
+                    pack: frozen.pack,
+                    offset,
+                },
+                ..*pointer
+            };
+            return Ok(Piece {
+                content: Content::Frame(pointer),
+                ..piece.clone()
+            });
         }
         let bytes = self.frame(pointer).await?;
-        Ok(Piece { skip: 0, content: Content::Bytes(part_of(&bytes, piece)?), ..piece.clone() })
+        Ok(Piece {
+            skip: 0,
+            content: Content::Bytes(part_of(&bytes, piece)?),
+            ..piece.clone()
+        })
     }
 
     /// A block with more pieces than a record may hold, as one run of bytes (holes become zeros).
@@ -202,7 +273,14 @@ impl Inner {
             whole[at..at + bytes.len()].copy_from_slice(&bytes);
         }
         let content = Content::Bytes(whole.freeze());
-        Ok(Block { pieces: vec![Piece { at: start, len: end - start, skip: 0, content }] })
+        Ok(Block {
+            pieces: vec![Piece {
+                at: start,
+                len: end - start,
+                skip: 0,
+                content,
+            }],
+        })
     }
 }
 
@@ -223,7 +301,11 @@ fn join(older: &mut Changes, newer: &Changes) {
 pub(crate) fn part_of(content: &Bytes, piece: &Piece) -> Result<Bytes> {
     let (start, end) = (piece.skip as usize, (piece.skip + piece.len) as usize);
     if end > content.len() || piece.at + piece.len > BLOCK {
-        return Err(Error::Forged { object: "data frame".into(), path: None, why: "a piece reaches past it".into() });
+        return Err(Error::Forged {
+            object: "data frame".into(),
+            path: None,
+            why: "a piece reaches past it".into(),
+        });
     }
     Ok(content.slice(start..end))
 }
@@ -250,7 +332,11 @@ pub(crate) fn named_salts(changes: &Changes) -> HashSet<Salt> {
             && let Value::Record(Record::Block(block)) = &**value
         {
             for piece in &block.pieces {
-                if let Content::Frame(Pointer { place: Place::Open { salt, .. }, .. }) = &piece.content {
+                if let Content::Frame(Pointer {
+                    place: Place::Open { salt, .. },
+                    ..
+                }) = &piece.content
+                {
                     salts.insert(*salt);
                 }
             }

@@ -62,7 +62,13 @@ pub(crate) struct Made {
 
 impl FoldSink {
     pub(crate) fn new(ring: Arc<Keyring>, outbox: Outbox) -> Self {
-        Self { ring, outbox, filling: None, named: HashMap::new(), nodes: Vec::new() }
+        Self {
+            ring,
+            outbox,
+            filling: None,
+            named: HashMap::new(),
+            nodes: Vec::new(),
+        }
     }
 
     /// Seals content; the pointer is final after [`FoldSink::settle`] or [`FoldSink::finish`].
@@ -91,19 +97,33 @@ impl FoldSink {
         let named = std::mem::take(&mut self.named);
         let nodes = std::mem::take(&mut self.nodes)
             .into_iter()
-            .map(|(child, node)| (settle_child(&named, child), Arc::new(settle_node(&named, &node))))
+            .map(|(child, node)| {
+                (
+                    settle_child(&named, child),
+                    Arc::new(settle_node(&named, &node)),
+                )
+            })
             .collect();
         Ok(Made { nodes, named })
     }
 
-    fn prepare(&self, kind: FrameKind, plaintext: &[u8], compression: Compression) -> Result<Prepared> {
+    fn prepare(
+        &self,
+        kind: FrameKind,
+        plaintext: &[u8],
+        compression: Compression,
+    ) -> Result<Prepared> {
         prepare(self.ring.structure(), kind, plaintext, compression)
             .map_err(|error| Error::of_object("frame of a fold", error))
     }
 
     fn append(&mut self, prepared: &Prepared) -> Result<Pointer> {
         let length = prepared.frame_length();
-        if self.filling.as_ref().is_some_and(|filling| !filling.has_room(length)) {
+        if self
+            .filling
+            .as_ref()
+            .is_some_and(|filling| !filling.has_room(length))
+        {
             self.freeze()?;
         }
         if self.filling.is_none() {
@@ -111,20 +131,46 @@ impl FoldSink {
         }
         let filling = self.filling.as_mut().expect("it was just made");
         let offset = u32::try_from(filling.bytes.len()).expect("a pack is at most 16 MiB");
-        filling.bytes.resize(filling.bytes.len() + length as usize, 0);
-        filling.keys.seal(offset, prepared, &mut filling.bytes[offset as usize..]);
+        filling
+            .bytes
+            .resize(filling.bytes.len() + length as usize, 0);
+        filling
+            .keys
+            .seal(offset, prepared, &mut filling.bytes[offset as usize..]);
         filling.frames += 1;
-        let place = Place::Open { salt: filling.preamble.salt, offset };
-        Ok(Pointer { place, stored: prepared.stored_length(), digest: prepared.digest() })
+        let place = Place::Open {
+            salt: filling.preamble.salt,
+            offset,
+        };
+        Ok(Pointer {
+            place,
+            stored: prepared.stored_length(),
+            digest: prepared.digest(),
+        })
     }
 
     fn freeze(&mut self) -> Result<()> {
-        let Some(filling) = self.filling.take() else { return Ok(()) };
-        let Filling { preamble, keys, mut bytes, frames } = filling;
-        keys.close(&mut bytes, frames, PackSize::Padded).map_err(|error| Error::of_object("pack", error))?;
+        let Some(filling) = self.filling.take() else {
+            return Ok(());
+        };
+        let Filling {
+            preamble,
+            keys,
+            mut bytes,
+            frames,
+        } = filling;
+        keys.close(&mut bytes, frames, PackSize::Padded)
+            .map_err(|error| Error::of_object("pack", error))?;
         let name = PackName::of(&ObjectHash::of(&bytes));
         self.outbox.add(name, &bytes)?;
-        self.named.insert(preamble.salt, PackRef { name, salt: preamble.salt, epoch: preamble.epoch });
+        self.named.insert(
+            preamble.salt,
+            PackRef {
+                name,
+                salt: preamble.salt,
+                epoch: preamble.epoch,
+            },
+        );
         Ok(())
     }
 }
@@ -133,9 +179,18 @@ impl Filling {
     fn new(ring: &Keyring) -> Result<Self> {
         let failed = |error| Error::of_object("pack", error);
         let salt = Salt::random().map_err(failed)?;
-        let preamble = Preamble { purpose: Purpose::Pack, epoch: ring.current().epoch, salt };
+        let preamble = Preamble {
+            purpose: Purpose::Pack,
+            epoch: ring.current().epoch,
+            salt,
+        };
         let keys = PackKeys::new(ring, &preamble).map_err(failed)?;
-        Ok(Self { preamble, keys, bytes: preamble.encode().to_vec(), frames: 0 })
+        Ok(Self {
+            preamble,
+            keys,
+            bytes: preamble.encode().to_vec(),
+            frames: 0,
+        })
     }
 
     fn has_room(&self, length: u32) -> bool {
@@ -147,10 +202,17 @@ impl Sink for FoldSink {
     fn put(&mut self, node: Node) -> Result<Child> {
         let mut node = settle_node(&self.named, &node);
         let failed = |error| Error::of_object("tree node", error);
-        let mut salt = self.filling.as_ref().map_or(Salt([0; 16]), |filling| filling.preamble.salt);
+        let mut salt = self
+            .filling
+            .as_ref()
+            .map_or(Salt([0; 16]), |filling| filling.preamble.salt);
         let mut plaintext = node.encode(salt).map_err(failed)?;
         let mut prepared = self.prepare(FrameKind::Node, &plaintext, Compression::Off)?;
-        if self.filling.as_ref().is_some_and(|filling| !filling.has_room(prepared.frame_length())) {
+        if self
+            .filling
+            .as_ref()
+            .is_some_and(|filling| !filling.has_room(prepared.frame_length()))
+        {
             // What was "this same pack" gets a name now.
             self.freeze()?;
             node = settle_node(&self.named, &node);
@@ -159,7 +221,11 @@ impl Sink for FoldSink {
             prepared = self.prepare(FrameKind::Node, &plaintext, Compression::Off)?;
         }
         let pointer = self.append(&prepared)?;
-        let child = Child { pointer, hash: node.logical_hash(self.ring.structure()), sums: node.sums() };
+        let child = Child {
+            pointer,
+            hash: node.logical_hash(self.ring.structure()),
+            sums: node.sums(),
+        };
         self.nodes.push((child, Arc::new(node)));
         Ok(child)
     }
@@ -175,7 +241,13 @@ impl Made {
 fn settle(named: &HashMap<Salt, PackRef>, pointer: Pointer) -> Pointer {
     match pointer.place {
         Place::Open { salt, offset } => match named.get(&salt) {
-            Some(pack) => Pointer { place: Place::Pack { pack: *pack, offset }, ..pointer },
+            Some(pack) => Pointer {
+                place: Place::Pack {
+                    pack: *pack,
+                    offset,
+                },
+                ..pointer
+            },
             None => pointer,
         },
         Place::Pack { .. } => pointer,
@@ -183,15 +255,21 @@ fn settle(named: &HashMap<Salt, PackRef>, pointer: Pointer) -> Pointer {
 }
 
 fn settle_child(named: &HashMap<Salt, PackRef>, child: Child) -> Child {
-    Child { pointer: settle(named, child.pointer), ..child }
+    Child {
+        pointer: settle(named, child.pointer),
+        ..child
+    }
 }
 
 fn settle_value(named: &HashMap<Salt, PackRef>, value: &Arc<Value>) -> Arc<Value> {
     match &**value {
-        Value::Spilled { length, pointer } => {
-            Arc::new(Value::Spilled { length: *length, pointer: settle(named, *pointer) })
-        }
-        Value::Record(Record::Block(block)) if block.pieces.iter().any(|piece| is_open(&piece.content)) => {
+        Value::Spilled { length, pointer } => Arc::new(Value::Spilled {
+            length: *length,
+            pointer: settle(named, *pointer),
+        }),
+        Value::Record(Record::Block(block))
+            if block.pieces.iter().any(|piece| is_open(&piece.content)) =>
+        {
             let mut block: Block = block.clone();
             for piece in &mut block.pieces {
                 if let Content::Frame(pointer) = &mut piece.content {
@@ -205,17 +283,32 @@ fn settle_value(named: &HashMap<Salt, PackRef>, value: &Arc<Value>) -> Arc<Value
 }
 
 fn is_open(content: &Content) -> bool {
-    matches!(content, Content::Frame(Pointer { place: Place::Open { .. }, .. }))
+    matches!(
+        content,
+        Content::Frame(Pointer {
+            place: Place::Open { .. },
+            ..
+        })
+    )
 }
 
 fn settle_node(named: &HashMap<Salt, PackRef>, node: &Node) -> Node {
     let entries = match &node.entries {
         Entries::Leaf(entries) => Entries::Leaf(
-            entries.iter().map(|(key, value)| (key.clone(), settle_value(named, value))).collect(),
+            entries
+                .iter()
+                .map(|(key, value)| (key.clone(), settle_value(named, value)))
+                .collect(),
         ),
         Entries::Inner(children) => Entries::Inner(
-            children.iter().map(|(key, child)| (key.clone(), settle_child(named, *child))).collect(),
+            children
+                .iter()
+                .map(|(key, child)| (key.clone(), settle_child(named, *child)))
+                .collect(),
         ),
     };
-    Node { level: node.level, entries }
+    Node {
+        level: node.level,
+        entries,
+    }
 }

@@ -18,8 +18,15 @@ use crate::fs::types::OpenMode;
 /// What a handle stands for.
 #[derive(Clone)]
 pub(crate) enum Opened {
-    File { inode: Inode, mode: OpenMode, ahead: Arc<Mutex<ReadAhead>> },
-    Directory { inode: Inode, listing: Arc<tokio::sync::Mutex<Stream>> },
+    File {
+        inode: Inode,
+        mode: OpenMode,
+        ahead: Arc<Mutex<ReadAhead>>,
+    },
+    Directory {
+        inode: Inode,
+        listing: Arc<tokio::sync::Mutex<Stream>>,
+    },
 }
 
 /// Where a sequential reader is, and how much is fetched for it in advance.
@@ -59,12 +66,19 @@ pub(crate) struct Handles {
 impl Handles {
     pub(crate) fn open_file(&mut self, inode: Inode, mode: OpenMode) -> Handle {
         *self.counts.entry(inode).or_default() += 1;
-        self.insert(Opened::File { inode, mode, ahead: Arc::default() })
+        self.insert(Opened::File {
+            inode,
+            mode,
+            ahead: Arc::default(),
+        })
     }
 
     pub(crate) fn open_directory(&mut self, inode: Inode) -> Handle {
         *self.counts.entry(inode).or_default() += 1;
-        self.insert(Opened::Directory { inode, listing: Arc::default() })
+        self.insert(Opened::Directory {
+            inode,
+            listing: Arc::default(),
+        })
     }
 
     pub(crate) fn get(&self, handle: Handle) -> Result<Opened, Refusal> {
@@ -72,7 +86,10 @@ impl Handles {
     }
 
     /// The file behind a handle.
-    pub(crate) fn file(&self, handle: Handle) -> Result<(Inode, OpenMode, Arc<Mutex<ReadAhead>>), Refusal> {
+    pub(crate) fn file(
+        &self,
+        handle: Handle,
+    ) -> Result<(Inode, OpenMode, Arc<Mutex<ReadAhead>>), Refusal> {
         match self.get(handle)? {
             Opened::File { inode, mode, ahead } => Ok((inode, mode, ahead)),
             Opened::Directory { .. } => Err(Refusal::IsDirectory),
@@ -93,7 +110,11 @@ impl Handles {
 
     /// Whether an inode is open, in the namespace's words.
     pub(crate) fn state(&self, inode: Inode) -> InodeOpen {
-        if self.is_open(inode) { InodeOpen::Yes } else { InodeOpen::No }
+        if self.is_open(inode) {
+            InodeOpen::Yes
+        } else {
+            InodeOpen::No
+        }
     }
 
     /// Remembers an open inode that lost its last name.

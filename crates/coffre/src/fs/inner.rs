@@ -1,5 +1,6 @@
 //! What all clones of a file system share, and how an operation runs on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre_format::crypto::key::Keyring;
+use coffre_format::id::DeviceId;
 use coffre_format::id::Inode;
 use coffre_format::id::Salt;
 use coffre_format::id::SessionPrefix;
@@ -77,6 +79,8 @@ pub(crate) struct Inner {
     /// Told when the background has made room.
     pub(crate) room: tokio::sync::Notify,
     pub(crate) counters: Counters,
+    /// What people call the devices, as far as their records were read.
+    pub(crate) names: Mutex<BTreeMap<DeviceId, String>>,
     pub(crate) invalidations: Mutex<Vec<Invalidation>>,
     pub(crate) invalidated: tokio::sync::Notify,
     pub(crate) closing: tokio::sync::watch::Sender<bool>,
@@ -102,6 +106,7 @@ impl Inner {
             wake: tokio::sync::Notify::new(),
             room: tokio::sync::Notify::new(),
             counters: Counters::default(),
+            names: Mutex::default(),
             invalidations: Mutex::default(),
             invalidated: tokio::sync::Notify::new(),
             closing: tokio::sync::watch::Sender::new(false),
@@ -118,16 +123,24 @@ impl Inner {
     }
 
     pub(crate) fn writer(&self) -> Result<&Writer> {
-        self.writer.as_ref().ok_or(Error::Refused(Refusal::ReadOnly))
+        self.writer
+            .as_ref()
+            .ok_or(Error::Refused(Refusal::ReadOnly))
     }
 
     /// Runs a function that only reads, fetching what it needs.
-    pub(crate) async fn query<T>(&self, mut ask: impl FnMut(&View<'_, Pinned<'_>>, &Core) -> Step<T>) -> Result<T> {
+    pub(crate) async fn query<T>(
+        &self,
+        mut ask: impl FnMut(&View<'_, Pinned<'_>>, &Core) -> Step<T>,
+    ) -> Result<T> {
         let mut pins = Pins::default();
         for _ in 0..ROUNDS {
             let need = {
                 let core = self.core();
-                let resident = Pinned { pins: &pins, nodes: &self.nodes };
+                let resident = Pinned {
+                    pins: &pins,
+                    nodes: &self.nodes,
+                };
                 match ask(&core.view(&resident), &core) {
                     Ok(value) => return Ok(value),
                     Err(Stop::Refused(refusal)) => return Err(refusal.into()),
@@ -161,7 +174,10 @@ impl Inner {
         for _ in 0..ROUNDS {
             let need = {
                 let mut core = self.core();
-                let resident = Pinned { pins: &pins, nodes: &self.nodes };
+                let resident = Pinned {
+                    pins: &pins,
+                    nodes: &self.nodes,
+                };
                 let context = core.context();
                 match operation(&core.view(&resident), &core, &context) {
                     Ok(outcome) => {
@@ -191,23 +207,33 @@ impl Inner {
 
     /// The plaintext of a data frame, wherever it is.
     pub(crate) async fn frame(&self, pointer: &Pointer) -> Result<Bytes> {
-        let Place::Open { salt, offset } = pointer.place else { return self.nodes.data(pointer).await };
+        let Place::Open { salt, offset } = pointer.place else {
+            return self.nodes.data(pointer).await;
+        };
         let writer = self.writer.as_ref();
         if let Some(read) = writer.and_then(|writer| writer.packs.read(pointer)) {
             return read;
         }
         match writer.and_then(|writer| writer.packs.frozen(salt)) {
             Some(frozen) => {
-                let place = Place::Pack { pack: frozen.pack, offset };
+                let place = Place::Pack {
+                    pack: frozen.pack,
+                    offset,
+                };
                 self.nodes.data(&Pointer { place, ..*pointer }).await
             }
-            None => Err(Error::Missing { object: format!("open pack {salt}"), path: None }),
+            None => Err(Error::Missing {
+                object: format!("open pack {salt}"),
+                path: None,
+            }),
         }
     }
 
     /// Whether the overlay or the journal has grown so far that it should be folded.
     pub(crate) fn should_fold(&self) -> bool {
-        let Some(writer) = &self.writer else { return false };
+        let Some(writer) = &self.writer else {
+            return false;
+        };
         self.core().active.weight() >= FOLD_AT || writer.journal.size() >= JOURNAL_AT
     }
 

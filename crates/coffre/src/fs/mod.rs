@@ -37,7 +37,7 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::handle::Opened;
 use crate::fs::inner::Inner;
-use crate::fs::namespace::content::Privileges;
+use crate::fs::namespace::Privileges;
 use crate::vault::Vault;
 
 pub use types::*;
@@ -133,7 +133,11 @@ impl Filesystem {
     /// At most `size` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes> {
         let (inode, _, ahead) = self.inner.core().handles.file(handle)?;
-        self.inner.read_ahead(inode, &ahead, offset..offset.saturating_add(u64::from(size)));
+        self.inner.read_ahead(
+            inode,
+            &ahead,
+            offset..offset.saturating_add(u64::from(size)),
+        );
         match self.inner.read_file(inode, offset, size).await {
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(self.name(inode, error).await),
@@ -143,13 +147,22 @@ impl Filesystem {
     /// Writes all of `data`.
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.inner.write_file(inode, offset, data, Privileges::Keep).await
+        self.inner
+            .write_file(inode, offset, data, Privileges::Keep)
+            .await
     }
 
     /// As [`Filesystem::write`], but clears suid, sgid and `security.capability` as well.
-    pub async fn write_kill_privileges(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
+    pub async fn write_kill_privileges(
+        &self,
+        handle: Handle,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.inner.write_file(inode, offset, data, Privileges::Clear).await
+        self.inner
+            .write_file(inode, offset, data, Privileges::Clear)
+            .await
     }
 
     /// Everything acknowledged so far is durable: locally, or in the store, as [`Options::fsync`] says.
@@ -161,7 +174,9 @@ impl Filesystem {
     }
 
     async fn fsync_local(&self) -> Result<()> {
-        let Some(writer) = &self.inner.writer else { return Ok(()) };
+        let Some(writer) = &self.inner.writer else {
+            return Ok(());
+        };
         let lsn = self.inner.core().lsn;
         writer.journal.sync(lsn).await
     }
@@ -182,7 +197,9 @@ impl Filesystem {
         let opened = self.inner.core().handles.get(handle)?;
         match opened {
             Opened::Directory { inode, listing } => {
-                self.inner.list(inode, &listing, cookie, limit, with_attributes).await
+                self.inner
+                    .list(inode, &listing, cookie, limit, with_attributes)
+                    .await
             }
             Opened::File { .. } => Err(Refusal::NotDirectory.into()),
         }
@@ -193,7 +210,11 @@ impl Filesystem {
         loop {
             let waiting = self.inner.invalidated.notified();
             let stale = std::mem::take(
-                &mut *self.inner.invalidations.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
+                &mut *self
+                    .inner
+                    .invalidations
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
             );
             if !stale.is_empty() {
                 return Some(stale);

@@ -56,14 +56,19 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
     }
     let nodes = Nodes::new(reader, ring.clone(), options.memory / NODE_SHARE);
     let journal_dir = vault.state().journal();
-    std::fs::create_dir_all(&journal_dir).map_err(|source| Error::io("create", &journal_dir, source))?;
+    std::fs::create_dir_all(&journal_dir)
+        .map_err(|source| Error::io("create", &journal_dir, source))?;
     let packs_dir = vault.state().path().join("open");
     let packs = Arc::new(DataPacks::open(packs_dir, ring.clone(), outbox.clone())?);
     let recovered = recover(&journal_dir, &ring, |pointer| {
-        packs.read(pointer).map_or_else(|| packs.is_named(pointer), |read| read.is_ok())
+        packs
+            .read(pointer)
+            .map_or_else(|| packs.is_named(pointer), |read| read.is_ok())
     })?;
     if recovered.as_ref().is_some_and(|recovered| recovered.torn) {
-        log::info!("the journal ended in the middle of a write; what was synced before is complete");
+        log::info!(
+            "the journal ended in the middle of a write; what was synced before is complete"
+        );
     }
     let start = Base::choose(&heads, recovered, &vault);
     let session = new_session(&nodes, &start.root, vault.access()).await?;
@@ -100,7 +105,11 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
             };
             let journal = Journal::start(begin, ring, packs.clone())?;
             if start.needs_checkpoint {
-                let checkpoint = Checkpoint { root: start.root, lsn: start.folded, merged: start.merged };
+                let checkpoint = Checkpoint {
+                    root: start.root,
+                    lsn: start.folded,
+                    merged: start.merged,
+                };
                 journal.checkpoint(checkpoint, start.next_segment).await?;
             }
             Some(Writer {
@@ -113,7 +122,13 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
             })
         }
     };
-    Ok(Inner::new(Parts { vault, options, nodes, writer, core }))
+    Ok(Inner::new(Parts {
+        vault,
+        options,
+        nodes,
+        writer,
+        core,
+    }))
 }
 
 /// Where this session begins.
@@ -137,7 +152,9 @@ impl Base {
         let mut merged = base.commit.body.merged.clone();
         merged.insert(base.device, base.point);
         let head_root = base.commit.body.root;
-        let own = vault.device().and_then(|device| heads.all.iter().find(|head| head.device == device));
+        let own = vault
+            .device()
+            .and_then(|device| heads.all.iter().find(|head| head.device == device));
         let own_root = own.map_or(head_root, |head| head.commit.body.root);
         let lamport = merged.values().map(|point| point.seq.0).sum::<u64>() << 20;
         let Some(recovered) = recovered else {
@@ -153,8 +170,15 @@ impl Base {
                 needs_checkpoint: true,
             };
         };
-        let Checkpoint { root, lsn, merged: contained } = recovered.checkpoint;
-        let known = heads.all.iter().any(|head| head.commit.body.root.hash == root.hash);
+        let Checkpoint {
+            root,
+            lsn,
+            merged: contained,
+        } = recovered.checkpoint;
+        let known = heads
+            .all
+            .iter()
+            .any(|head| head.commit.body.root.hash == root.hash);
         let unpublished = !recovered.transactions.is_empty() || !known;
         let clean = Self {
             root: head_root,
@@ -190,7 +214,8 @@ impl Base {
 async fn new_session(nodes: &Nodes, root: &Child, access: Access) -> Result<SessionPrefix> {
     loop {
         let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes).map_err(|_| Error::Secret(coffre_format::FormatError::Random))?;
+        getrandom::fill(&mut bytes)
+            .map_err(|_| Error::Secret(coffre_format::FormatError::Random))?;
         let prefix = SessionPrefix(u32::from_be_bytes(bytes) & 0x7fff_ffff);
         if prefix.0 == 0 {
             continue;
@@ -215,7 +240,9 @@ impl Inner {
     /// What a session owes after opening: its device's record, and the files that were unlinked but open when
     /// the last one ended.
     pub(crate) async fn begin_session(&self) -> Result<()> {
-        let Some(writer) = &self.writer else { return Ok(()) };
+        let Some(writer) = &self.writer else {
+            return Ok(());
+        };
         let (device, record) = self.vault.enrol(&device_name())?;
         let key = Key::new(Inode::VAULT, tag::DEVICE, &device.0);
         let known = self.query(|view, _| view.get(&key)).await?.is_some();
@@ -224,7 +251,9 @@ impl Inner {
             self.core().commit(vec![edit], &writer.journal)?;
             self.wake.notify_one();
         }
-        let orphans = self.query(|view, _| entries::orphans(view, device, usize::MAX)).await?;
+        let orphans = self
+            .query(|view, _| entries::orphans(view, device, usize::MAX))
+            .await?;
         for inode in orphans {
             if !self.core().handles.is_open(inode) {
                 self.reap(inode).await?;

@@ -10,9 +10,9 @@ use crate::fs::inner::Inner;
 use crate::fs::namespace::attributes;
 use crate::fs::namespace::content;
 use crate::fs::namespace::entries;
+use crate::fs::namespace::ranges;
 use crate::fs::namespace::rename;
 use crate::fs::namespace::rename::Opened;
-use crate::fs::namespace::ranges;
 use crate::fs::namespace::xattr;
 use crate::fs::types::Allocate;
 use crate::fs::types::Attributes;
@@ -32,7 +32,9 @@ const FREE: u64 = 1 << 50;
 impl Filesystem {
     /// The child `name` of a directory.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Attributes> {
-        self.inner.query(|view, _| entries::lookup(view, parent, name)).await
+        self.inner
+            .query(|view, _| entries::lookup(view, parent, name))
+            .await
     }
 
     /// Attributes of an inode.
@@ -43,27 +45,45 @@ impl Filesystem {
     /// Changes attributes; a new size cuts or extends (with a hole).
     pub async fn set_attributes(&self, inode: Inode, set: SetAttributes) -> Result<Attributes> {
         self.inner
-            .operate(|view, _, context| attributes::set_attributes(view, *context, inode, &set), |_, value| value)
+            .operate(
+                |view, _, context| attributes::set_attributes(view, *context, inode, &set),
+                |_, value| value,
+            )
             .await
     }
 
     /// Makes something new.
-    pub async fn make(&self, parent: Inode, name: &[u8], make: Make, owner: Owner) -> Result<Attributes> {
+    pub async fn make(
+        &self,
+        parent: Inode,
+        name: &[u8],
+        make: Make,
+        owner: Owner,
+    ) -> Result<Attributes> {
         let inode = self.inner.allocate(parent)?;
         self.inner
             .operate(
-                |view, _, context| entries::make(view, *context, (parent, name), inode, &make, owner),
+                |view, _, context| {
+                    entries::make(view, *context, (parent, name), inode, &make, owner)
+                },
                 |_, value| value,
             )
             .await
     }
 
     /// Makes a regular file and opens it for writing, in one operation.
-    pub async fn create(&self, parent: Inode, name: &[u8], owner: Owner) -> Result<(Attributes, Handle)> {
+    pub async fn create(
+        &self,
+        parent: Inode,
+        name: &[u8],
+        owner: Owner,
+    ) -> Result<(Attributes, Handle)> {
         let inode = self.inner.allocate(parent)?;
         self.inner
             .operate(
-                |view, _, context| entries::make(view, *context, (parent, name), inode, &Make::File, owner),
+                |view, _, context| {
+                    entries::make(view, *context, (parent, name), inode, &Make::File, owner)
+                },
                 |core, attributes| (attributes, core.handles.open_file(inode, OpenMode::Write)),
             )
             .await
@@ -72,7 +92,10 @@ impl Filesystem {
     /// Gives a file another name.
     pub async fn link(&self, inode: Inode, parent: Inode, name: &[u8]) -> Result<Attributes> {
         self.inner
-            .operate(|view, _, context| entries::link(view, *context, inode, (parent, name)), |_, value| value)
+            .operate(
+                |view, _, context| entries::link(view, *context, inode, (parent, name)),
+                |_, value| value,
+            )
             .await
     }
 
@@ -82,7 +105,13 @@ impl Filesystem {
             .operate(
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
-                    entries::unlink(view, *context, (parent, name), |inode| core.handles.state(inode), device)
+                    entries::unlink(
+                        view,
+                        *context,
+                        (parent, name),
+                        |inode| core.handles.state(inode),
+                        device,
+                    )
                 },
                 |core, removed| core.handles.note(Some(removed)),
             )
@@ -109,12 +138,20 @@ impl Filesystem {
     }
 
     /// Renames, as `renameat2` does.
-    pub async fn rename(&self, from: (Inode, &[u8]), to: (Inode, &[u8]), mode: RenameMode) -> Result<()> {
+    pub async fn rename(
+        &self,
+        from: (Inode, &[u8]),
+        to: (Inode, &[u8]),
+        mode: RenameMode,
+    ) -> Result<()> {
         self.inner
             .operate(
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
-                    let opened = Opened { open: &|inode| core.handles.state(inode), device };
+                    let opened = Opened {
+                        open: &|inode| core.handles.state(inode),
+                        device,
+                    };
                     rename::rename(view, *context, from, to, mode, &opened)
                 },
                 |core, removed| core.handles.note(removed),
@@ -124,11 +161,19 @@ impl Filesystem {
 
     /// Where a symlink leads.
     pub async fn read_link(&self, inode: Inode) -> Result<Vec<u8>> {
-        self.inner.query(|view, _| entries::read_link(view, inode)).await
+        self.inner
+            .query(|view, _| entries::read_link(view, inode))
+            .await
     }
 
     /// fallocate.
-    pub async fn allocate(&self, handle: Handle, mode: Allocate, offset: u64, length: u64) -> Result<()> {
+    pub async fn allocate(
+        &self,
+        handle: Handle,
+        mode: Allocate,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
         self.inner
             .operate(
@@ -141,11 +186,18 @@ impl Filesystem {
     /// lseek with SEEK_DATA or SEEK_HOLE.
     pub async fn seek(&self, handle: Handle, what: Seek, offset: u64) -> Result<u64> {
         let (inode, _, _) = self.inner.core().handles.file(handle)?;
-        self.inner.query(|view, _| content::seek(view, inode, what, offset)).await
+        self.inner
+            .query(|view, _| content::seek(view, inode, what, offset))
+            .await
     }
 
     /// Copies by sharing frames; answers the bytes copied, fewer at the end of the source.
-    pub async fn copy_range(&self, from: (Handle, u64), to: (Handle, u64), length: u64) -> Result<u64> {
+    pub async fn copy_range(
+        &self,
+        from: (Handle, u64),
+        to: (Handle, u64),
+        length: u64,
+    ) -> Result<u64> {
         let source = self.inner.core().handles.file(from.0)?.0;
         let target = self.inner.core().handles.writable(to.0)?;
         self.inner
@@ -160,25 +212,49 @@ impl Filesystem {
 
     /// An extended attribute.
     pub async fn xattr(&self, inode: Inode, name: &[u8]) -> Result<Bytes> {
-        self.inner.query(|view, _| xattr::xattr(view, inode, name)).await
+        self.inner
+            .query(|view, _| xattr::xattr(view, inode, name))
+            .await
     }
 
     /// Sets an extended attribute.
-    pub async fn set_xattr(&self, inode: Inode, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+    pub async fn set_xattr(
+        &self,
+        inode: Inode,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<()> {
         self.inner
-            .operate(|view, _, context| xattr::set_xattr(view, *context, inode, (name, Bytes::copy_from_slice(value)), mode), |_, ()| ())
+            .operate(
+                |view, _, context| {
+                    xattr::set_xattr(
+                        view,
+                        *context,
+                        inode,
+                        (name, Bytes::copy_from_slice(value)),
+                        mode,
+                    )
+                },
+                |_, ()| (),
+            )
             .await
     }
 
     /// Names of all extended attributes.
     pub async fn list_xattrs(&self, inode: Inode) -> Result<Vec<Vec<u8>>> {
-        self.inner.query(|view, _| xattr::list_xattrs(view, inode)).await
+        self.inner
+            .query(|view, _| xattr::list_xattrs(view, inode))
+            .await
     }
 
     /// Removes an extended attribute.
     pub async fn remove_xattr(&self, inode: Inode, name: &[u8]) -> Result<()> {
         self.inner
-            .operate(|view, _, context| xattr::remove_xattr(view, *context, inode, name), |_, ()| ())
+            .operate(
+                |view, _, context| xattr::remove_xattr(view, *context, inode, name),
+                |_, ()| (),
+            )
             .await
     }
 
@@ -186,7 +262,11 @@ impl Filesystem {
     pub async fn space(&self) -> Result<Space> {
         let core = self.inner.core();
         let sums = core.root.sums;
-        Ok(Space { used: sums.bytes + core.overlay() as u64, free: FREE, inodes: sums.inodes })
+        Ok(Space {
+            used: sums.bytes + core.overlay() as u64,
+            free: FREE,
+            inodes: sums.inodes,
+        })
     }
 }
 

@@ -58,11 +58,14 @@ impl Filesystem {
 impl Inner {
     /// One path of an inode, for messages.
     pub(crate) async fn path_of(&self, inode: Inode) -> Result<String> {
-        let path = self.query(|view, _| directory::path_of(view, inode)).await?;
+        let path = self
+            .query(|view, _| directory::path_of(view, inode))
+            .await?;
         Ok(String::from_utf8_lossy(&path).into_owned())
     }
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
+    path.split(|byte| *byte == b'/')
+        .filter(|component| !component.is_empty())
 }

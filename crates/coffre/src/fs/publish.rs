@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use coffre_format::commit::AddedPack;
 use coffre_format::commit::PACKS_MAX;
+use coffre_format::id::Inode;
 use coffre_format::id::ObjectHash;
 use coffre_format::id::PackName;
 use coffre_format::name::ObjectName;
@@ -28,7 +29,6 @@ use coffre_format::record::Record;
 use coffre_format::record::Value;
 use coffre_format::record::tag;
 use coffre_format::transaction::Edit;
-use coffre_format::id::Inode;
 use futures::StreamExt;
 use futures::TryStreamExt;
 
@@ -70,7 +70,11 @@ impl Publishing {
     }
 
     fn carried(&mut self, base: Duration, bytes: u64) {
-        self.quiet = if bytes < SMALL { (self.quiet.max(base) * 2).min(QUIET_LONGEST) } else { base };
+        self.quiet = if bytes < SMALL {
+            (self.quiet.max(base) * 2).min(QUIET_LONGEST)
+        } else {
+            base
+        };
     }
 }
 
@@ -87,7 +91,11 @@ impl Inner {
     pub(crate) async fn publish(&self) -> Result<()> {
         let result = self.publish_once().await;
         let failure = result.as_ref().err().map(ToString::to_string);
-        *self.counters.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
+        *self
+            .counters
+            .last_error
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
         result
     }
 
@@ -107,7 +115,9 @@ impl Inner {
         }
         let begin = Instant::now();
         let reach = self.reach(&root, &writer.outbox).await?;
-        let packs = self.upload_all(writer, &mut publishing, &reach.packs).await?;
+        let packs = self
+            .upload_all(writer, &mut publishing, &reach.packs)
+            .await?;
         if packs.len() > PACKS_MAX {
             return Err(Error::Usage("more packs than one commit can name".into()));
         }
@@ -133,7 +143,9 @@ impl Inner {
         }
         self.clean_if_idle(lsn);
         let seconds = begin.elapsed().as_secs_f64().max(0.001);
-        self.counters.speed.store((sent as f64 / seconds) as u64, Ordering::Relaxed);
+        self.counters
+            .speed
+            .store((sent as f64 / seconds) as u64, Ordering::Relaxed);
         publishing.carried(self.options.publish_after, sent);
         publishing.unrecorded.push((point.seq.0, packs));
         self.retire(writer, &mut publishing, &reach).await;
@@ -143,9 +155,14 @@ impl Inner {
     /// Uploads full packs before any commit needs them.
     pub(crate) async fn upload_early(&self) -> Result<()> {
         let writer = self.writer()?;
-        let Ok(mut publishing) = writer.publishing.try_lock() else { return Ok(()) };
+        let Ok(mut publishing) = writer.publishing.try_lock() else {
+            return Ok(());
+        };
         let named = writer.packs.named().into_iter();
-        let frozen = named.filter(|frozen| frozen.fresh).map(|frozen| frozen.pack.name).collect();
+        let frozen = named
+            .filter(|frozen| frozen.fresh)
+            .map(|frozen| frozen.pack.name)
+            .collect();
         self.upload_all(writer, &mut publishing, &frozen).await?;
         Ok(())
     }
@@ -168,7 +185,9 @@ impl Inner {
         let mut seen = HashSet::new();
         let mut stack = vec![*root];
         while let Some(child) = stack.pop() {
-            let Place::Pack { pack, offset } = child.pointer.place else { continue };
+            let Place::Pack { pack, offset } = child.pointer.place else {
+                continue;
+            };
             if !outbox.contains(pack.name) || !seen.insert((pack.name, offset)) {
                 continue;
             }
@@ -178,7 +197,9 @@ impl Inner {
                 Entries::Inner(children) => stack.extend(children.iter().map(|(_, child)| *child)),
                 Entries::Leaf(entries) => {
                     for (_, value) in entries {
-                        reach.packs.extend(packs_of(value).filter(|name| outbox.contains(*name)));
+                        reach
+                            .packs
+                            .extend(packs_of(value).filter(|name| outbox.contains(*name)));
                     }
                 }
             }
@@ -192,15 +213,25 @@ impl Inner {
         publishing: &mut Publishing,
         names: &BTreeSet<PackName>,
     ) -> Result<Vec<AddedPack>> {
-        let missing: Vec<_> = names.iter().filter(|name| !publishing.uploaded.contains_key(name)).copied().collect();
+        let missing: Vec<_> = names
+            .iter()
+            .filter(|name| !publishing.uploaded.contains_key(name))
+            .copied()
+            .collect();
         let store = self.vault.store();
-        self.counters.queue.store(missing.len() as u64, Ordering::Relaxed);
+        self.counters
+            .queue
+            .store(missing.len() as u64, Ordering::Relaxed);
         let mut uploads = futures::stream::iter(missing.into_iter().map(|name| async move {
             let bytes = read_whole(&writer.outbox, name)?;
             let hash = ObjectHash::of(&bytes);
             if PackName::of(&hash) != name {
                 let why = "it is not what was sealed".into();
-                return Err(Error::Damaged { file: writer.outbox.path(name), offset: 0, why });
+                return Err(Error::Damaged {
+                    file: writer.outbox.path(name),
+                    offset: 0,
+                    why,
+                });
             }
             let length = bytes.len() as u64;
             store.put(&ObjectName::Pack(name), bytes).await?;
@@ -211,7 +242,10 @@ impl Inner {
             publishing.uploaded.insert(pack.name, pack);
             self.counters.queue.fetch_sub(1, Ordering::Relaxed);
         }
-        Ok(names.iter().filter_map(|name| publishing.uploaded.get(name).copied()).collect())
+        Ok(names
+            .iter()
+            .filter_map(|name| publishing.uploaded.get(name).copied())
+            .collect())
     }
 
     /// The accounting of packs that earlier own commits added rides along with the next one.
@@ -228,9 +262,16 @@ impl Inner {
                 let mut rest = device.0.to_vec();
                 rest.extend_from_slice(&seq.to_be_bytes());
                 rest.extend_from_slice(&(n as u32).to_be_bytes());
-                let record =
-                    PackRecord { name: pack.name, length: pack.length, epoch, state: PackState::Live };
-                edits.push(Edit::Put(Key::new(Inode::VAULT, tag::PACK, &rest), Value::Record(Record::Pack(record))));
+                let record = PackRecord {
+                    name: pack.name,
+                    length: pack.length,
+                    epoch,
+                    state: PackState::Live,
+                };
+                edits.push(Edit::Put(
+                    Key::new(Inode::VAULT, tag::PACK, &rest),
+                    Value::Record(Record::Pack(record)),
+                ));
             }
         }
         core.commit(edits, &writer.journal)?;
@@ -242,12 +283,23 @@ impl Inner {
         // No fold may add packs between listing and removing.
         let _folding = writer.fold_turn.lock().await;
         let root = self.core().root;
-        let Ok(still) = self.reach_after(&root, writer, reach).await else { return };
-        let named: HashSet<PackName> = writer.packs.named().iter().map(|frozen| frozen.pack.name).collect();
+        let Ok(still) = self.reach_after(&root, writer, reach).await else {
+            return;
+        };
+        let named: HashSet<PackName> = writer
+            .packs
+            .named()
+            .iter()
+            .map(|frozen| frozen.pack.name)
+            .collect();
         for (name, length) in writer.outbox.packs() {
             if reach.packs.contains(&name) {
                 self.nodes.reader().learn(name, length);
-                let rank = if reach.nodes.contains(&name) { Rank::Node } else { Rank::Data };
+                let rank = if reach.nodes.contains(&name) {
+                    Rank::Node
+                } else {
+                    Rank::Data
+                };
                 match self.nodes.reader().cache() {
                     Some(cache) => {
                         cache.adopt(name, &writer.outbox.path(name), rank);
@@ -285,15 +337,19 @@ fn packs_of(value: &Value) -> impl Iterator<Item = PackName> + '_ {
             .collect(),
         Value::Record(_) => Vec::new(),
     };
-    pointers.into_iter().filter_map(|pointer| match pointer.place {
-        Place::Pack { pack, .. } => Some(pack.name),
-        Place::Open { .. } => None,
-    })
+    pointers
+        .into_iter()
+        .filter_map(|pointer| match pointer.place {
+            Place::Pack { pack, .. } => Some(pack.name),
+            Place::Open { .. } => None,
+        })
 }
 
 fn read_whole(outbox: &Outbox, name: PackName) -> Result<Bytes> {
     let path = outbox.path(name);
-    std::fs::read(&path).map(Bytes::from).map_err(|source| Error::io("read", &path, source))
+    std::fs::read(&path)
+        .map(Bytes::from)
+        .map_err(|source| Error::io("read", &path, source))
 }
 
 fn warn_of(result: Result<()>) {

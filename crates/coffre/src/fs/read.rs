@@ -38,7 +38,9 @@ const GETS: usize = 8;
 impl Inner {
     /// At most `size` bytes from `offset`; fewer only at the end of the file.
     pub(crate) async fn read_file(&self, inode: Inode, offset: u64, size: u32) -> Result<Bytes> {
-        let (length, blocks) = self.mapped(inode, offset..offset.saturating_add(u64::from(size))).await?;
+        let (length, blocks) = self
+            .mapped(inode, offset..offset.saturating_add(u64::from(size)))
+            .await?;
         let end = length.min(offset.saturating_add(u64::from(size)));
         if offset >= end {
             return Ok(Bytes::new());
@@ -77,9 +79,18 @@ impl Inner {
     }
 
     /// Notes a read and starts fetching what a sequential reader will ask for next.
-    pub(crate) fn read_ahead(self: &Arc<Self>, inode: Inode, state: &std::sync::Mutex<ReadAhead>, read: Range<u64>) {
-        let Some(ahead) = advance(&mut state.lock().unwrap_or_else(std::sync::PoisonError::into_inner), &read)
-        else {
+    pub(crate) fn read_ahead(
+        self: &Arc<Self>,
+        inode: Inode,
+        state: &std::sync::Mutex<ReadAhead>,
+        read: Range<u64>,
+    ) {
+        let Some(ahead) = advance(
+            &mut state
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+            &read,
+        ) else {
             return;
         };
         let inner = self.clone();
@@ -112,7 +123,11 @@ impl Inner {
     }
 
     /// The plaintext of all frames that the range shows, fetched in few requests.
-    async fn frames(&self, blocks: &[(u64, Block)], range: &Range<u64>) -> Result<BTreeMap<[u8; 32], Bytes>> {
+    async fn frames(
+        &self,
+        blocks: &[(u64, Block)],
+        range: &Range<u64>,
+    ) -> Result<BTreeMap<[u8; 32], Bytes>> {
         let mut pointers = BTreeMap::new();
         for (index, block) in blocks {
             let base = index * u64::from(BLOCK);
@@ -126,13 +141,19 @@ impl Inner {
                 }
             }
         }
-        let missing: Vec<Pointer> =
-            pointers.values().filter(|pointer| self.nodes.data_ready(pointer).is_none()).copied().collect();
+        let missing: Vec<Pointer> = pointers
+            .values()
+            .filter(|pointer| self.nodes.data_ready(pointer).is_none())
+            .copied()
+            .collect();
         if missing.len() > 1 {
             let fetches = spans(&missing).into_iter().map(|(pack, span)| async move {
                 self.nodes.reader().prefetch(pack, span, Rank::Data).await
             });
-            futures::stream::iter(fetches).buffer_unordered(GETS).try_collect::<Vec<()>>().await?;
+            futures::stream::iter(fetches)
+                .buffer_unordered(GETS)
+                .try_collect::<Vec<()>>()
+                .await?;
         }
         let mut frames = BTreeMap::new();
         let opened = pointers.into_iter().map(|(digest, pointer)| async move {
@@ -147,10 +168,12 @@ impl Inner {
 }
 
 fn frame_of<'a>(frames: &'a BTreeMap<[u8; 32], Bytes>, pointer: &Pointer) -> Result<&'a Bytes> {
-    frames.get(&pointer.digest.0).ok_or_else(|| crate::error::Error::Missing {
-        object: "data frame".into(),
-        path: None,
-    })
+    frames
+        .get(&pointer.digest.0)
+        .ok_or_else(|| crate::error::Error::Missing {
+            object: "data frame".into(),
+            path: None,
+        })
 }
 
 /// Ranges of packs that cover these frames, neighbours joined.
@@ -160,7 +183,10 @@ fn spans(pointers: &[Pointer]) -> Vec<(PackName, Range<u64>)> {
         .filter_map(|pointer| match pointer.place {
             Place::Pack { pack, offset } => {
                 let start = u64::from(offset);
-                Some((pack.name, start..start + u64::from(pointer.stored + FRAME_OVERHEAD)))
+                Some((
+                    pack.name,
+                    start..start + u64::from(pointer.stored + FRAME_OVERHEAD),
+                ))
             }
             Place::Open { .. } => None,
         })
@@ -170,7 +196,9 @@ fn spans(pointers: &[Pointer]) -> Vec<(PackName, Range<u64>)> {
     for (pack, range) in ranges {
         match spans.last_mut() {
             Some((last, span))
-                if *last == pack && range.start <= span.end + GAP_MOST && range.end - span.start <= GET_MOST =>
+                if *last == pack
+                    && range.start <= span.end + GAP_MOST
+                    && range.end - span.start <= GET_MOST =>
             {
                 span.end = span.end.max(range.end);
             }
@@ -185,14 +213,22 @@ fn advance(state: &mut ReadAhead, read: &Range<u64>) -> Option<Range<u64>> {
     // The kernel splits and slightly reorders a sequential stream.
     let sequential = read.start <= state.next + 512 * 1024 && read.end + 1024 * 1024 > state.next;
     if !sequential {
-        *state = ReadAhead { next: read.end, window: 0, until: read.end };
+        *state = ReadAhead {
+            next: read.end,
+            window: 0,
+            until: read.end,
+        };
         return None;
     }
     state.next = state.next.max(read.end);
     if state.until >= state.next + state.window / 2 && state.window > 0 {
         return None;
     }
-    state.window = if state.window == 0 { WINDOW_FIRST } else { (state.window * 2).min(WINDOW_MOST) };
+    state.window = if state.window == 0 {
+        WINDOW_FIRST
+    } else {
+        (state.window * 2).min(WINDOW_MOST)
+    };
     let start = state.until.max(state.next);
     let end = state.next + state.window;
     state.until = end;

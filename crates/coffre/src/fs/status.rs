@@ -19,7 +19,13 @@ impl Filesystem {
             .iter()
             .map(|head| DeviceStatus {
                 id: head.device.to_string(),
-                name: inner.vault.device_name(head.device),
+                name: inner
+                    .names
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&head.device)
+                    .cloned()
+                    .unwrap_or_default(),
                 this: Some(head.device) == own,
                 seq: head.point.seq.0,
                 time: head.commit.body.time.seconds,
@@ -27,9 +33,20 @@ impl Filesystem {
             .collect();
         let (unpublished_operations, unpublished_seconds, used_bytes, pending) = {
             let core = inner.core();
-            let seconds = core.dirty_since.map_or(0, |since| since.elapsed().as_secs());
+            let seconds = core
+                .dirty_since
+                .map_or(0, |since| since.elapsed().as_secs());
             let operations = core.lsn.0.saturating_sub(core.published.0.0);
-            (operations, seconds, core.root.sums.bytes, if core.is_dirty() { core.overlay() as u64 } else { 0 })
+            (
+                operations,
+                seconds,
+                core.root.sums.bytes,
+                if core.is_dirty() {
+                    core.overlay() as u64
+                } else {
+                    0
+                },
+            )
         };
         let outbox: u64 = inner
             .writer
@@ -37,20 +54,36 @@ impl Filesystem {
             .flat_map(|writer| writer.outbox.packs())
             .map(|(_, length)| length)
             .sum();
-        let open = inner.writer.as_ref().map_or(0, |writer| writer.packs.memory() as u64);
+        let open = inner
+            .writer
+            .as_ref()
+            .map_or(0, |writer| writer.packs.memory() as u64);
         Status {
-            unpublished_bytes: if unpublished_operations == 0 { 0 } else { pending + outbox + open },
+            unpublished_bytes: if unpublished_operations == 0 {
+                0
+            } else {
+                pending + outbox + open
+            },
             unpublished_operations,
             unpublished_seconds,
             queue: inner.counters.queue.load(Ordering::Relaxed),
             speed: inner.counters.speed.load(Ordering::Relaxed),
             last_commit: inner.vault.last().map_or(0, |point| point.seq.0),
             last_commit_time: own_head.map_or(0, |head| head.commit.body.time.seconds),
-            cache_bytes: inner.nodes.reader().cache().map_or(0, crate::store::Cache::used),
+            cache_bytes: inner
+                .nodes
+                .reader()
+                .cache()
+                .map_or(0, crate::store::Cache::used),
             stored_bytes: 0,
             used_bytes,
             devices,
-            last_error: inner.counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: inner
+                .counters
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             diverged: heads.diverged.iter().map(ToString::to_string).collect(),
             warnings: heads.warnings,
         }

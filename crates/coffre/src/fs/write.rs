@@ -10,8 +10,8 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
+use crate::fs::namespace::Privileges;
 use crate::fs::namespace::content;
-use crate::fs::namespace::content::Privileges;
 
 impl Inner {
     /// Writes `data` at `offset` of a file.
@@ -23,7 +23,9 @@ impl Inner {
         privileges: Privileges,
     ) -> Result<()> {
         let writer = self.writer()?;
-        let end = offset.checked_add(data.len() as u64).ok_or(Refusal::FileTooLarge)?;
+        let end = offset
+            .checked_add(data.len() as u64)
+            .ok_or(Refusal::FileTooLarge)?;
         if end > i64::MAX as u64 {
             return Err(Refusal::FileTooLarge.into());
         }
@@ -36,7 +38,9 @@ impl Inner {
         let parts = seal_blocks(writer, offset, &data)?;
         let written = self
             .run(
-                |view, _, context| content::write_blocks(view, *context, inode, parts.clone(), privileges),
+                |view, _, context| {
+                    content::write_blocks(view, *context, inode, parts.clone(), privileges)
+                },
                 |_, _| (),
             )
             .await;
@@ -60,9 +64,16 @@ fn seal_blocks(writer: &Writer, offset: u64, data: &Bytes) -> Result<Vec<(u64, P
             // A copy, so that a small piece does not hold a whole request in memory.
             Content::Bytes(Bytes::copy_from_slice(bytes))
         };
-        parts.push((position / u64::from(BLOCK), Piece { at, len, skip: 0, content }));
+        parts.push((
+            position / u64::from(BLOCK),
+            Piece {
+                at,
+                len,
+                skip: 0,
+                content,
+            },
+        ));
         done += len as usize;
     }
     Ok(parts)
 }
-

@@ -36,6 +36,9 @@ const TEMPORARY: &str = ".coffre-tmp/";
 const LISTED_MOST: usize = 8_000_000;
 /// Names that are none of ours and are reported.
 const FOREIGN_MOST: usize = 1000;
+/// Folders of a vault are at most this deep; a hostile server may offer deeper ones.
+const FOLDERS_DEEP: usize = 3;
+const FOLDERS_MOST: usize = 100_000;
 /// One attempt at one object: 16 MiB on a line of 1 Mbit/s.
 const TRANSFER: Duration = Duration::from_secs(150);
 const CONTROL: Duration = Duration::from_secs(30);
@@ -119,6 +122,8 @@ struct Counters {
 #[derive(Debug, Clone)]
 pub struct Store {
     operator: Operator,
+    /// A local folder: for writing, with a temporary name first. Made with the first write.
+    writing: Arc<OnceLock<Operator>>,
     uri: StoreUri,
     counters: Arc<Counters>,
 }
@@ -144,7 +149,12 @@ impl Store {
             }
             _ => build(uri)?,
         };
-        Ok(Self { operator, uri: uri.clone(), counters: Arc::default() })
+        Ok(Self {
+            operator,
+            writing: Arc::default(),
+            uri: uri.clone(),
+            counters: Arc::default(),
+        })
     }
 
     /// A store in memory that nobody else reaches.
@@ -171,7 +181,11 @@ impl Store {
     pub async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<()> {
         self.count(&self.counters.puts, &self.counters.sent, bytes.len());
         let path = name.to_string();
-        self.operator.write(&path, bytes).await.map_err(|error| failed("write", &path, &error))?;
+        let operator = self.writing()?;
+        operator
+            .write(&path, bytes)
+            .await
+            .map_err(|error| failed("write", &path, &error))?;
         match self.uri.local_path() {
             Some(root) => make_durable(&root.join(&path)),
             None => Ok(()),
@@ -187,31 +201,57 @@ impl Store {
         let buffer = match self.operator.read_with(&path).range(range).await {
             Ok(buffer) => buffer,
             // Services disagree about a range past the end; the length tells.
-            Err(error) if matches!(error.kind(), ErrorKind::RangeNotSatisfied | ErrorKind::Unexpected) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::RangeNotSatisfied | ErrorKind::Unexpected
+                ) =>
+            {
                 return match self.length(name).await? {
-                    None => Err(Error::Missing { object: path, path: None }),
-                    Some(length) if length < end => Err(Error::Truncated { object: path, path: None }),
+                    None => Err(Error::Missing {
+                        object: path,
+                        path: None,
+                    }),
+                    Some(length) if length < end => Err(Error::Truncated {
+                        object: path,
+                        path: None,
+                    }),
                     Some(_) => Err(failed("read", &path, &error)),
                 };
             }
             Err(error) => return Err(failed("read", &path, &error)),
         };
         if buffer.len() != wanted {
-            return Err(Error::Truncated { object: path, path: None });
+            return Err(Error::Truncated {
+                object: path,
+                path: None,
+            });
         }
         Ok(buffer.to_bytes())
     }
 
     /// The whole object of `length` bytes, or after one stat where that is unknown; `limit` bounds it.
-    pub async fn read_whole(&self, name: &ObjectName, length: Option<u64>, limit: u64) -> Result<Bytes> {
-        let missing = || Error::Missing { object: name.to_string(), path: None };
+    pub async fn read_whole(
+        &self,
+        name: &ObjectName,
+        length: Option<u64>,
+        limit: u64,
+    ) -> Result<Bytes> {
+        let missing = || Error::Missing {
+            object: name.to_string(),
+            path: None,
+        };
         let length = match length {
             Some(length) => length,
             None => self.length(name).await?.ok_or_else(missing)?,
         };
         if length > limit {
             let why = format!("it has {length} bytes, more than {limit}");
-            return Err(Error::Forged { object: name.to_string(), path: None, why });
+            return Err(Error::Forged {
+                object: name.to_string(),
+                path: None,
+                why,
+            });
         }
         self.read(name, 0..length).await
     }
@@ -237,34 +277,68 @@ impl Store {
             Prefix::CommitsOf(device) => format!("commits/{device}/"),
             Prefix::Inventories => "inventory/".into(),
         };
-        self.counters.lists.fetch_add(1, Ordering::Relaxed);
         let mut listing = Listing::default();
-        let shown = if path.is_empty() { "the whole prefix" } else { &path };
-        let mut entries = match self.operator.lister_with(&path).recursive(true).await {
+        let mut folders = vec![path];
+        while let Some(folder) = folders.pop() {
+            self.list_folder(&folder, &mut folders, &mut listing)
+                .await?;
+        }
+        Ok(listing)
+    }
+
+    /// One folder, or everything below it where the service lists so by itself. OpenDAL's own descent into
+    /// folders forgets what it was at when a request fails: its retry then answers an empty listing, as if
+    /// nothing were there.
+    async fn list_folder(
+        &self,
+        folder: &str,
+        folders: &mut Vec<String>,
+        listing: &mut Listing,
+    ) -> Result<()> {
+        self.counters.lists.fetch_add(1, Ordering::Relaxed);
+        let recursive = !matches!(self.uri.scheme(), "fs" | "webdav" | "sftp");
+        let shown = if folder.is_empty() {
+            "the whole prefix"
+        } else {
+            folder
+        };
+        let mut entries = match self.operator.lister_with(folder).recursive(recursive).await {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("list", shown, &error)),
         };
         loop {
             let entry = match entries.try_next().await {
                 Ok(Some(entry)) => entry,
-                Ok(None) => return Ok(listing),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(listing),
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 Err(error) => return Err(failed("list", shown, &error)),
             };
-            if !entry.metadata().is_file() || entry.path().starts_with(TEMPORARY) {
+            let path = entry.path();
+            if path.starts_with(TEMPORARY) || path == folder || path == "/" {
+                continue;
+            }
+            if !entry.metadata().is_file() {
+                let deeper =
+                    path.matches('/').count() <= FOLDERS_DEEP && folders.len() < FOLDERS_MOST;
+                if !recursive && deeper {
+                    folders.push(path.to_owned());
+                }
                 continue;
             }
             if listing.objects.len() >= LISTED_MOST {
                 listing.cut = true;
-                return Ok(listing);
+                return Ok(());
             }
-            match entry.path().parse() {
+            match path.parse() {
                 Ok(name) => {
-                    let length = Some(entry.metadata().content_length()).filter(|length| *length > 0);
+                    let length =
+                        Some(entry.metadata().content_length()).filter(|length| *length > 0);
                     listing.objects.push(Object { name, length });
                 }
-                Err(_) if listing.foreign.len() < FOREIGN_MOST => listing.foreign.push(entry.path().to_owned()),
+                Err(_) if listing.foreign.len() < FOREIGN_MOST => {
+                    listing.foreign.push(path.to_owned())
+                }
                 Err(_) => listing.cut = true,
             }
         }
@@ -274,7 +348,10 @@ impl Store {
     pub async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = name.to_string();
         self.counters.deletes.fetch_add(1, Ordering::Relaxed);
-        self.operator.delete(&path).await.map_err(|error| failed("delete", &path, &error))
+        self.operator
+            .delete(&path)
+            .await
+            .map_err(|error| failed("delete", &path, &error))
     }
 
     /// Requests and bytes so far.
@@ -291,6 +368,22 @@ impl Store {
         }
     }
 
+    fn writing(&self) -> Result<&Operator> {
+        let Some(root) = self.uri.local_path() else {
+            return Ok(&self.operator);
+        };
+        if self.writing.get().is_none() {
+            let temporary = root.join(TEMPORARY);
+            let uri = self
+                .uri
+                .clone()
+                .with_option("atomic_write_dir", &temporary.to_string_lossy());
+            // Whoever comes second drops an equal one.
+            drop(self.writing.set(build(&uri)?));
+        }
+        Ok(self.writing.get().expect("it was just set"))
+    }
+
     fn count(&self, requests: &AtomicU64, bytes: &AtomicU64, length: usize) {
         requests.fetch_add(1, Ordering::Relaxed);
         bytes.fetch_add(length as u64, Ordering::Relaxed);
@@ -298,22 +391,26 @@ impl Store {
 }
 
 fn build(uri: &StoreUri) -> Result<Operator> {
-    let mut options = uri.options().clone();
-    if let Some(root) = uri.local_path() {
-        let temporary = root.join(TEMPORARY);
-        options.insert("atomic_write_dir".into(), temporary.to_string_lossy().into_owned());
-    }
+    let options = uri.options().clone();
     let operator = Operator::via_iter(uri.scheme(), options)
         .map_err(|error| Error::Usage(format!("{}: {}", uri.canonical(), plain(&error))))?;
-    let context = operator.base_context().with_http_transport(HttpTransporter::new(Patient::new()?));
-    let timeout = TimeoutLayer::new().with_timeout(CONTROL).with_io_timeout(TRANSFER);
+    let context = operator
+        .base_context()
+        .with_http_transport(HttpTransporter::new(Patient::new()?));
+    let timeout = TimeoutLayer::new()
+        .with_timeout(CONTROL)
+        .with_io_timeout(TRANSFER);
     let retry = RetryLayer::new()
         .with_max_times(4)
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))
         .with_jitter();
     // The timeout is the inner one: each attempt has its own.
-    Ok(operator.with_context(context).layer(timeout).layer(retry).layer(ConcurrentLimitLayer::new(CONCURRENT)))
+    Ok(operator
+        .with_context(context)
+        .layer(timeout)
+        .layer(retry)
+        .layer(ConcurrentLimitLayer::new(CONCURRENT)))
 }
 
 /// OpenDAL's local service renames into place but leaves the folder's entry to the kernel.
@@ -334,9 +431,17 @@ fn failed(operation: &'static str, object: &str, error: &opendal::Error) -> Erro
     match error.kind() {
         ErrorKind::NotFound => Error::Missing { object, path: None },
         ErrorKind::PermissionDenied | ErrorKind::ConfigInvalid | ErrorKind::Unsupported => {
-            Error::Denied { operation, object, why }
+            Error::Denied {
+                operation,
+                object,
+                why,
+            }
         }
-        _ => Error::Unreachable { operation, object, why },
+        _ => Error::Unreachable {
+            operation,
+            object,
+            why,
+        },
     }
 }
 
@@ -348,7 +453,13 @@ fn plain(error: &opendal::Error) -> String {
         words = inner.to_string();
         source = inner.source();
     }
-    let shown: String = words.split('?').next().unwrap_or_default().chars().take(300).collect();
+    let shown: String = words
+        .split('?')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(300)
+        .collect();
     format!("{}: {shown}", error.kind())
 }
 
@@ -362,17 +473,52 @@ mod tests {
         let name = ObjectName::Pack(PackName([7; 16]));
         assert!(store.list(Prefix::All).await.unwrap().objects.is_empty());
         assert_eq!(store.length(&name).await.unwrap(), None);
-        assert!(matches!(store.read(&name, 0..5).await, Err(Error::Missing { .. })));
-        store.put(&name, Bytes::from_static(b"0123456789")).await.unwrap();
-        store.put(&name, Bytes::from_static(b"0123456789")).await.unwrap();
+        assert!(matches!(
+            store.read(&name, 0..5).await,
+            Err(Error::Missing { .. })
+        ));
+        store
+            .put(&name, Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
+        store
+            .put(&name, Bytes::from_static(b"0123456789"))
+            .await
+            .unwrap();
         assert_eq!(store.read(&name, 2..5).await.unwrap(), "234");
-        assert!(matches!(store.read(&name, 5..11).await, Err(Error::Truncated { .. })));
-        assert!(matches!(store.read(&name, 50..60).await, Err(Error::Truncated { .. })));
-        assert_eq!(store.read_whole(&name, None, 100).await.unwrap(), "0123456789");
-        assert!(matches!(store.read_whole(&name, None, 9).await, Err(Error::Forged { .. })));
+        assert!(matches!(
+            store.read(&name, 5..11).await,
+            Err(Error::Truncated { .. })
+        ));
+        assert!(matches!(
+            store.read(&name, 50..60).await,
+            Err(Error::Truncated { .. })
+        ));
+        assert_eq!(
+            store.read_whole(&name, None, 100).await.unwrap(),
+            "0123456789"
+        );
+        assert!(matches!(
+            store.read_whole(&name, None, 9).await,
+            Err(Error::Forged { .. })
+        ));
         let listing = store.list(Prefix::Packs).await.unwrap();
-        assert_eq!(listing.objects.iter().map(|object| object.name).collect::<Vec<_>>(), [name]);
-        assert!(store.list(Prefix::Commits).await.unwrap().objects.is_empty());
+        assert_eq!(
+            listing
+                .objects
+                .iter()
+                .map(|object| object.name)
+                .collect::<Vec<_>>(),
+            [name]
+        );
+        assert!(
+            store
+                .list(Prefix::Commits)
+                .await
+                .unwrap()
+                .objects
+                .is_empty()
+        );
         store.delete(&name).await.unwrap();
         store.delete(&name).await.unwrap();
         assert!(store.list(Prefix::All).await.unwrap().objects.is_empty());
@@ -387,11 +533,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_store_that_is_not_there_is_told_so() {
+        let store =
+            Store::open(&StoreUri::parse("webdav+http://127.0.0.1:9/none").unwrap()).unwrap();
+        let listed = store.list(Prefix::Slots).await;
+        assert!(
+            matches!(listed, Err(Error::Unreachable { .. })),
+            "{listed:?}"
+        );
+        let read = store.length(&ObjectName::Vault).await;
+        assert!(matches!(read, Err(Error::Unreachable { .. })), "{read:?}");
+    }
+
+    #[tokio::test]
     async fn foreign_names_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("holiday.jpg"), "x").unwrap();
         let store = Store::open(&StoreUri::local(dir.path())).unwrap();
         let listing = store.list(Prefix::All).await.unwrap();
-        assert_eq!((listing.objects.len(), listing.foreign.as_slice()), (0, ["holiday.jpg".to_owned()].as_slice()));
+        assert_eq!(
+            (listing.objects.len(), listing.foreign.as_slice()),
+            (0, ["holiday.jpg".to_owned()].as_slice())
+        );
     }
 }

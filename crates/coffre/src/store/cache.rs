@@ -75,14 +75,21 @@ impl Cache {
         let failed = |source| Error::io("list", dir, source);
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.parse().ok());
             if let Some(name) = name
                 && let Ok(file) = File::options().read(true).write(true).open(&path)
             {
                 state.take(name, file, Rank::Data);
             }
         }
-        let cache = Self(Arc::new(Inner { dir: dir.to_owned(), limit, state: Mutex::new(state) }));
+        let cache = Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            limit,
+            state: Mutex::new(state),
+        }));
         cache.0.evict(&mut cache.state());
         Ok(cache)
     }
@@ -109,7 +116,10 @@ impl Cache {
     pub fn insert(&self, name: PackName, offset: u64, bytes: &[u8], rank: Rank) {
         let Some(file) = self.file(name) else { return };
         if let Err(error) = file.write_all_at(bytes, offset) {
-            log::warn!("the cache in {} takes nothing: {error}", self.0.dir.display());
+            log::warn!(
+                "the cache in {} takes nothing: {error}",
+                self.0.dir.display()
+            );
             return;
         }
         let mut state = self.state();
@@ -122,7 +132,8 @@ impl Cache {
     /// Takes a whole pack file over by renaming it.
     pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
         let path = self.path(name);
-        let moved = std::fs::rename(file, &path).and_then(|()| File::options().read(true).write(true).open(&path));
+        let moved = std::fs::rename(file, &path)
+            .and_then(|()| File::options().read(true).write(true).open(&path));
         match moved {
             Ok(file) => {
                 let mut state = self.state();
@@ -160,10 +171,21 @@ impl Cache {
             return Some(pack.file.clone());
         }
         let path = self.path(name);
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = Arc::new(file.map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display())).ok()?);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let file = Arc::new(
+            file.map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
+                .ok()?,
+        );
         let mut state = self.state();
-        let pack = state.packs.entry(name).or_insert(Pack { file, covered: BTreeMap::new() });
+        let pack = state.packs.entry(name).or_insert(Pack {
+            file,
+            covered: BTreeMap::new(),
+        });
         Some(pack.file.clone())
     }
 }
@@ -174,7 +196,11 @@ impl Inner {
         if state.bytes <= self.limit {
             return;
         }
-        let mut order: Vec<((PackName, u64), Chunk)> = state.chunks.iter().map(|(at, chunk)| (*at, *chunk)).collect();
+        let mut order: Vec<((PackName, u64), Chunk)> = state
+            .chunks
+            .iter()
+            .map(|(at, chunk)| (*at, *chunk))
+            .collect();
         order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
         for ((name, index), _) in order {
             if state.bytes <= self.limit / 10 * 9 {
@@ -189,7 +215,11 @@ impl Inner {
             }
             state.uncover(name, range);
             state.chunks.remove(&(name, index));
-            if state.packs.get(&name).is_some_and(|pack| pack.covered.is_empty()) {
+            if state
+                .packs
+                .get(&name)
+                .is_some_and(|pack| pack.covered.is_empty())
+            {
                 state.drop_pack(name);
                 drop(std::fs::remove_file(self.dir.join(name.to_string())));
             }
@@ -201,7 +231,13 @@ impl State {
     /// Takes a file with whatever extents it has.
     fn take(&mut self, name: PackName, file: File, rank: Rank) {
         let extents = extents(&file);
-        self.packs.insert(name, Pack { file: Arc::new(file), covered: BTreeMap::new() });
+        self.packs.insert(
+            name,
+            Pack {
+                file: Arc::new(file),
+                covered: BTreeMap::new(),
+            },
+        );
         for extent in extents {
             self.cover(name, extent.clone());
             self.touch(name, &extent, Some(rank));
@@ -210,11 +246,17 @@ impl State {
 
     fn cover(&mut self, name: PackName, range: Range<u64>) {
         self.uncover(name, range.clone());
-        let Some(pack) = self.packs.get_mut(&name) else { return };
+        let Some(pack) = self.packs.get_mut(&name) else {
+            return;
+        };
         self.bytes += range.end - range.start;
         let mut merged = range;
         // Touching neighbours become one.
-        if let Some((start, end)) = pack.covered.range(..=merged.start).next_back().map(|(start, end)| (*start, *end))
+        if let Some((start, end)) = pack
+            .covered
+            .range(..=merged.start)
+            .next_back()
+            .map(|(start, end)| (*start, *end))
             && end == merged.start
         {
             pack.covered.remove(&start);
@@ -227,7 +269,9 @@ impl State {
     }
 
     fn uncover(&mut self, name: PackName, range: Range<u64>) {
-        let Some(pack) = self.packs.get_mut(&name) else { return };
+        let Some(pack) = self.packs.get_mut(&name) else {
+            return;
+        };
         let overlapping: Vec<(u64, u64)> = pack
             .covered
             .range(..range.end)
@@ -251,7 +295,10 @@ impl State {
         self.clock += 1;
         let used = self.clock;
         for index in range.start / CHUNK..range.end.div_ceil(CHUNK) {
-            let chunk = self.chunks.entry((name, index)).or_insert(Chunk { rank: Rank::Data, used });
+            let chunk = self.chunks.entry((name, index)).or_insert(Chunk {
+                rank: Rank::Data,
+                used,
+            });
             chunk.used = used;
             chunk.rank = chunk.rank.max(rank.unwrap_or(Rank::Data));
         }
@@ -271,7 +318,9 @@ fn extents(file: &File) -> Vec<Range<u64>> {
     let mut extents = Vec::new();
     let mut at = 0;
     while let Ok(start) = rustix::fs::seek(file, SeekFrom::Data(at)) {
-        let Ok(end) = rustix::fs::seek(file, SeekFrom::Hole(start)) else { break };
+        let Ok(end) = rustix::fs::seek(file, SeekFrom::Hole(start)) else {
+            break;
+        };
         if end <= start {
             break;
         }
@@ -297,7 +346,10 @@ mod tests {
         assert!(cache.read(name, 65_000..65_600).is_none());
         let cache = Cache::open(dir.path(), 1 << 30).unwrap();
         assert_eq!(cache.used(), 131_072);
-        assert_eq!(cache.read(name, 131_072..131_074).unwrap(), [8u8, 8].as_slice());
+        assert_eq!(
+            cache.read(name, 131_072..131_074).unwrap(),
+            [8u8, 8].as_slice()
+        );
         cache.discard(name, 131_072..131_073);
         assert!(cache.read(name, 131_072..131_074).is_none());
         assert!(cache.read(name, 65_536..131_072).is_some());
@@ -309,7 +361,12 @@ mod tests {
         let cache = Cache::open(dir.path(), 8 * CHUNK).unwrap();
         cache.insert(PackName([0; 16]), 0, &vec![1; CHUNK as usize], Rank::Node);
         for index in 1..=30u8 {
-            cache.insert(PackName([index; 16]), 0, &vec![1; CHUNK as usize], Rank::Data);
+            cache.insert(
+                PackName([index; 16]),
+                0,
+                &vec![1; CHUNK as usize],
+                Rank::Data,
+            );
             assert!(cache.used() <= 8 * CHUNK);
         }
         assert!(cache.read(PackName([0; 16]), 0..10).is_some());

@@ -38,7 +38,9 @@ impl Patient {
             .pool_max_idle_per_host(32)
             .build()
             .map_err(|error| Error::Usage(format!("the HTTP client cannot be set up: {error}")))?;
-        Ok(Self { inner: ReqwestTransport::new(client) })
+        Ok(Self {
+            inner: ReqwestTransport::new(client),
+        })
     }
 }
 
@@ -48,7 +50,9 @@ impl HttpTransport for Patient {
         for _ in 0..WAITS {
             // Bodies are reference-counted: a copy costs nothing.
             let response = self.inner.fetch(request.clone()).await?;
-            let Some(asked) = asks_to_wait(&response) else { return Ok(response) };
+            let Some(asked) = asks_to_wait(&response) else {
+                return Ok(response);
+            };
             tokio::time::sleep(asked.unwrap_or(wait).min(WAIT_MOST)).await;
             wait *= 2;
         }
@@ -59,10 +63,14 @@ impl HttpTransport for Patient {
 /// `Some` if the server wants the request later, with the time if it says one.
 fn asks_to_wait<T>(response: &Response<T>) -> Option<Option<Duration>> {
     let after = response.headers().get(http::header::RETRY_AFTER);
-    let seconds = after.and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok());
+    let seconds = after
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.trim().parse().ok());
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => Some(seconds.map(Duration::from_secs)),
-        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => Some(seconds.map(Duration::from_secs)),
+        StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {
+            Some(seconds.map(Duration::from_secs))
+        }
         _ => None,
     }
 }

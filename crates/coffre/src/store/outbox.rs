@@ -44,12 +44,18 @@ impl Outbox {
         let mut packs = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(|name| name.parse().ok());
             if let Some(name) = name {
                 packs.insert(name, Waiting::open(&path)?);
             }
         }
-        Ok(Self(Arc::new(Inner { dir: dir.to_owned(), packs: RwLock::new(packs) })))
+        Ok(Self(Arc::new(Inner {
+            dir: dir.to_owned(),
+            packs: RwLock::new(packs),
+        })))
     }
 
     /// Writes a pack under a temporary name, fdatasyncs and renames. The folder is synced by [`Outbox::sync`].
@@ -69,7 +75,11 @@ impl Outbox {
         let path = self.path(name);
         std::fs::rename(file, &path).map_err(|source| Error::io("rename", file, source))?;
         let waiting = Waiting::open(&path)?;
-        self.0.packs.write().unwrap_or_else(PoisonError::into_inner).insert(name, waiting);
+        self.0
+            .packs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, waiting);
         Ok(())
     }
 
@@ -89,11 +99,17 @@ impl Outbox {
         let waiting = self.waiting(name)?;
         let object = || format!("{} (not uploaded yet)", self.path(name).display());
         if range.end > waiting.length || range.start > range.end {
-            return Some(Err(Error::Truncated { object: object(), path: None }));
+            return Some(Err(Error::Truncated {
+                object: object(),
+                path: None,
+            }));
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
         let read = waiting.file.read_exact_at(&mut bytes, range.start);
-        Some(read.map(|()| bytes.into()).map_err(|source| Error::io("read", self.path(name), source)))
+        Some(
+            read.map(|()| bytes.into())
+                .map_err(|source| Error::io("read", self.path(name), source)),
+        )
     }
 
     /// Where a pack is, or would be.
@@ -104,7 +120,10 @@ impl Outbox {
     /// Names and lengths.
     pub fn packs(&self) -> Vec<(PackName, u64)> {
         let packs = self.0.packs.read().unwrap_or_else(PoisonError::into_inner);
-        packs.iter().map(|(name, waiting)| (*name, waiting.length)).collect()
+        packs
+            .iter()
+            .map(|(name, waiting)| (*name, waiting.length))
+            .collect()
     }
 
     /// Removes a pack that is in the store, or that nothing reaches.
@@ -116,11 +135,20 @@ impl Outbox {
 
     /// Forgets a pack whose file was taken over by the cache.
     pub fn forget(&self, name: PackName) {
-        self.0.packs.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        self.0
+            .packs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&name);
     }
 
     fn waiting(&self, name: PackName) -> Option<Waiting> {
-        self.0.packs.read().unwrap_or_else(PoisonError::into_inner).get(&name).cloned()
+        self.0
+            .packs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&name)
+            .cloned()
     }
 }
 
@@ -129,7 +157,10 @@ impl Waiting {
         let open = || -> std::io::Result<Self> {
             let file = File::open(path)?;
             let length = file.metadata()?.len();
-            Ok(Self { file: Arc::new(file), length })
+            Ok(Self {
+                file: Arc::new(file),
+                length,
+            })
         };
         open().map_err(|source| Error::io("open", path, source))
     }
@@ -147,7 +178,12 @@ mod tests {
         let outbox = Outbox::open(dir.path()).unwrap();
         outbox.add(name, b"content").unwrap();
         outbox.sync().unwrap();
-        std::fs::write(dir.path().join(format!("{}.{TEMPORARY}", PackName([2; 16]))), "half").unwrap();
+        std::fs::write(
+            dir.path()
+                .join(format!("{}.{TEMPORARY}", PackName([2; 16]))),
+            "half",
+        )
+        .unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();
         assert_eq!(outbox.packs(), [(name, 7)]);
         assert_eq!(outbox.read(name, 3..7).unwrap().unwrap(), "tent");

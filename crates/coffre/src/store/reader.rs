@@ -55,7 +55,14 @@ impl Reader {
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .build();
         let (lengths, flying) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { store, cache, outbox, lengths, flying, recent }))
+        Self(Arc::new(Inner {
+            store,
+            cache,
+            outbox,
+            lengths,
+            flying,
+            recent,
+        }))
     }
 
     /// Exactly this range.
@@ -68,7 +75,10 @@ impl Reader {
         }
         let wide = self.widen(pack, &range);
         let bytes = self.fetch(pack, wide.clone(), rank).await?;
-        let (from, until) = ((range.start - wide.start) as usize, (range.end - wide.start) as usize);
+        let (from, until) = (
+            (range.start - wide.start) as usize,
+            (range.end - wide.start) as usize,
+        );
         Ok(bytes.slice(from..until))
     }
 
@@ -77,7 +87,9 @@ impl Reader {
         if self.0.outbox.contains(pack) || self.ready(pack, range.clone()).is_some() {
             return Ok(());
         }
-        self.fetch(pack, self.widen(pack, &range), rank).await.map(drop)
+        self.fetch(pack, self.widen(pack, &range), rank)
+            .await
+            .map(drop)
     }
 
     /// Exactly this range, only if it is here; never waits for the store.
@@ -85,12 +97,17 @@ impl Reader {
         if let Some(bytes) = self.0.outbox.read(pack, range.clone()) {
             return bytes.ok();
         }
-        self.recent(pack, &range).or_else(|| self.0.cache.as_ref()?.read(pack, range))
+        self.recent(pack, &range)
+            .or_else(|| self.0.cache.as_ref()?.read(pack, range))
     }
 
     /// Tells the length of a pack (from a commit or listing), so that reads can cover whole spans.
     pub fn learn(&self, pack: PackName, length: u64) {
-        self.0.lengths.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, length);
+        self.0
+            .lengths
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(pack, length);
     }
 
     /// Forgets bytes that did not open.
@@ -121,9 +138,15 @@ impl Reader {
     /// Whole spans, as far as the pack is known to reach.
     fn widen(&self, pack: PackName, range: &Range<u64>) -> Range<u64> {
         let start = range.start / SPAN * SPAN;
-        let lengths = self.0.lengths.lock().unwrap_or_else(PoisonError::into_inner);
+        let lengths = self
+            .0
+            .lengths
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let end = match lengths.get(&pack) {
-            Some(length) => (range.end.div_ceil(SPAN) * SPAN).min(*length).max(range.end),
+            Some(length) => (range.end.div_ceil(SPAN) * SPAN)
+                .min(*length)
+                .max(range.end),
             None => range.end,
         };
         start..end
@@ -169,7 +192,10 @@ impl Inner {
     async fn get(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Result<Bytes> {
         let name = ObjectName::Pack(pack);
         if range.is_empty() {
-            return Err(Error::Truncated { object: name.to_string(), path: None });
+            return Err(Error::Truncated {
+                object: name.to_string(),
+                path: None,
+            });
         }
         let bytes = self.store.read(&name, range.clone()).await?;
         for span in spans(&range) {
@@ -200,18 +226,38 @@ mod tests {
         let store = Store::memory();
         let pack = PackName([1; 16]);
         let content: Vec<u8> = (0..300_000u32).map(|index| (index / 7) as u8).collect();
-        store.put(&ObjectName::Pack(pack), content.clone().into()).await.unwrap();
+        store
+            .put(&ObjectName::Pack(pack), content.clone().into())
+            .await
+            .unwrap();
         let reader = Reader::new(store.clone(), None, Outbox::open(dir.path()).unwrap());
         reader.learn(pack, content.len() as u64);
         let reads = (0..8).map(|_| reader.read(pack, 70_000..140_000, Rank::Data));
         for bytes in futures::future::join_all(reads).await {
             assert_eq!(bytes.unwrap(), content[70_000..140_000]);
         }
-        assert_eq!(reader.read(pack, 65_536..65_600, Rank::Data).await.unwrap(), content[65_536..65_600]);
-        assert_eq!(reader.ready(pack, 190_000..196_000).unwrap(), content[190_000..196_000]);
+        assert_eq!(
+            reader.read(pack, 65_536..65_600, Rank::Data).await.unwrap(),
+            content[65_536..65_600]
+        );
+        assert_eq!(
+            reader.ready(pack, 190_000..196_000).unwrap(),
+            content[190_000..196_000]
+        );
         assert_eq!(store.counts().gets, 1);
-        assert_eq!(reader.read(pack, 299_000..300_000, Rank::Data).await.unwrap(), content[299_000..]);
-        assert!(reader.read(pack, 299_000..300_001, Rank::Data).await.is_err());
+        assert_eq!(
+            reader
+                .read(pack, 299_000..300_000, Rank::Data)
+                .await
+                .unwrap(),
+            content[299_000..]
+        );
+        assert!(
+            reader
+                .read(pack, 299_000..300_001, Rank::Data)
+                .await
+                .is_err()
+        );
         reader.discard(pack, 65_536..65_600);
         assert!(reader.ready(pack, 65_536..65_600).is_none());
     }

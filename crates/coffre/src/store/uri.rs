@@ -43,7 +43,10 @@ impl StoreUri {
     /// An OpenDAL URI (`s3://bucket/prefix?region=…`, `webdav+http://host/path`, …) or a local path.
     pub fn parse(text: &str) -> Result<Self> {
         let is_uri = text.split_once("://").is_some_and(|(scheme, _)| {
-            !scheme.is_empty() && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
+            !scheme.is_empty()
+                && scheme
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
         });
         if !is_uri {
             return Self::absolute(Path::new(text));
@@ -104,11 +107,15 @@ impl StoreUri {
     }
 
     fn absolute(path: &Path) -> Result<Self> {
-        let absolute = std::path::absolute(path).map_err(|source| Error::io("find", path, source))?;
+        let absolute =
+            std::path::absolute(path).map_err(|source| Error::io("find", path, source))?;
         // Two spellings of one folder are one vault: resolve what exists of it.
         let resolved = match absolute.canonicalize() {
             Ok(resolved) => resolved,
-            Err(_) => match (absolute.parent().map(Path::canonicalize), absolute.file_name()) {
+            Err(_) => match (
+                absolute.parent().map(Path::canonicalize),
+                absolute.file_name(),
+            ) {
                 (Some(Ok(parent)), Some(name)) => parent.join(name),
                 _ => absolute,
             },
@@ -118,11 +125,20 @@ impl StoreUri {
 
     fn of_url(text: &str, url: &Url, mut options: BTreeMap<String, String>) -> Result<Self> {
         let host = url.host_str().unwrap_or_default().to_owned();
-        let path = percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
+        let path = percent_decode_str(url.path())
+            .decode_utf8_lossy()
+            .into_owned();
         let root = format!("/{}", path.trim_matches('/'));
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let port = url
+            .port()
+            .map(|port| format!(":{port}"))
+            .unwrap_or_default();
         let need_host = |what: &str| {
-            if host.is_empty() { Err(bad(text, &format!("{what} is missing"))) } else { Ok(host.clone()) }
+            if host.is_empty() {
+                Err(bad(text, &format!("{what} is missing")))
+            } else {
+                Ok(host.clone())
+            }
         };
         let (scheme, place) = match url.scheme() {
             "file" | "fs" => return Self::absolute(Path::new(&path)),
@@ -136,12 +152,22 @@ impl StoreUri {
                 (container, host.clone())
             }
             "webdav" | "webdav+http" => {
-                let protocol = if url.scheme() == "webdav" { "https" } else { "http" };
-                options.insert("endpoint".into(), format!("{protocol}://{}{port}", need_host("the host")?));
+                let protocol = if url.scheme() == "webdav" {
+                    "https"
+                } else {
+                    "http"
+                };
+                options.insert(
+                    "endpoint".into(),
+                    format!("{protocol}://{}{port}", need_host("the host")?),
+                );
                 ("webdav", format!("{host}{port}"))
             }
             "sftp" => {
-                options.insert("endpoint".into(), format!("ssh://{}{port}", need_host("the host")?));
+                options.insert(
+                    "endpoint".into(),
+                    format!("ssh://{}{port}", need_host("the host")?),
+                );
                 if !url.username().is_empty() {
                     options.insert("user".into(), url.username().to_owned());
                 }
@@ -153,17 +179,31 @@ impl StoreUri {
             ("webdav" | "sftp", _) | (_, None) => String::new(),
             (_, Some(endpoint)) => {
                 let trimmed = endpoint.trim_end_matches('/').to_lowercase();
-                format!("@{}", trimmed.split_once("://").map_or(trimmed.as_str(), |(_, host)| host))
+                format!(
+                    "@{}",
+                    trimmed
+                        .split_once("://")
+                        .map_or(trimmed.as_str(), |(_, host)| host)
+                )
             }
         };
         if scheme == "s3" {
             // Buckets outside AWS rarely know regions, and machines outside AWS have no metadata service.
-            options.entry("region".into()).or_insert_with(|| "auto".into());
-            options.entry("disable_ec2_metadata".into()).or_insert_with(|| "true".into());
+            options
+                .entry("region".into())
+                .or_insert_with(|| "auto".into());
+            options
+                .entry("disable_ec2_metadata".into())
+                .or_insert_with(|| "true".into());
         }
         let canonical = format!("{scheme}:{}{endpoint}{root}", place.to_lowercase());
         options.insert("root".into(), root);
-        Ok(Self { scheme: scheme.to_owned(), options, canonical, local: None })
+        Ok(Self {
+            scheme: scheme.to_owned(),
+            options,
+            canonical,
+            local: None,
+        })
     }
 }
 
@@ -180,7 +220,10 @@ mod tests {
     #[test]
     fn addresses_and_what_names_their_vault() {
         for (text, canonical) in [
-            ("s3://Bucket/a/b/?region=x&endpoint=https://S3.Example.com/", "s3:bucket@s3.example.com/a/b"),
+            (
+                "s3://Bucket/a/b/?region=x&endpoint=https://S3.Example.com/",
+                "s3:bucket@s3.example.com/a/b",
+            ),
             ("s3://bucket", "s3:bucket/"),
             ("webdav://host:8443/dav/", "webdav:host:8443/dav"),
             ("webdav+http://host/dav", "webdav:host/dav"),
@@ -188,23 +231,37 @@ mod tests {
             ("azblob://container/x", "azblob:container/x"),
             ("file:///no/such/place", "fs:/no/such/place"),
         ] {
-            assert_eq!(StoreUri::parse(text).unwrap().canonical(), canonical, "{text}");
+            assert_eq!(
+                StoreUri::parse(text).unwrap().canonical(),
+                canonical,
+                "{text}"
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         let spelled = dir.path().join("a/../v");
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::create_dir(dir.path().join("v")).unwrap();
         let one = StoreUri::parse(spelled.to_str().unwrap()).unwrap();
-        assert_eq!(one.canonical(), StoreUri::parse(dir.path().join("v").to_str().unwrap()).unwrap().canonical());
+        assert_eq!(
+            one.canonical(),
+            StoreUri::parse(dir.path().join("v").to_str().unwrap())
+                .unwrap()
+                .canonical()
+        );
     }
 
     #[test]
     fn credentials_in_an_address_are_refused_and_never_shown() {
-        for text in ["s3://b/?secret_access_key=hunter2", "webdav://me:hunter2@host/"] {
+        for text in [
+            "s3://b/?secret_access_key=hunter2",
+            "webdav://me:hunter2@host/",
+        ] {
             let error = StoreUri::parse(text).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let uri = StoreUri::parse("s3://b").unwrap().with_option("secret_access_key", "hunter2");
+        let uri = StoreUri::parse("s3://b")
+            .unwrap()
+            .with_option("secret_access_key", "hunter2");
         assert!(!format!("{uri:?}").contains("hunter2"));
         assert!(StoreUri::parse("gopher://x").is_err());
         assert!(StoreUri::parse("s3:///x").is_err());

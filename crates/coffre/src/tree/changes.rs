@@ -47,7 +47,11 @@ impl Changes {
         if start >= end {
             return;
         }
-        let inside: Vec<Key> = self.map.range(start.clone()..end.clone()).map(|(key, _)| key.clone()).collect();
+        let inside: Vec<Key> = self
+            .map
+            .range(start.clone()..end.clone())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in inside {
             if let Some(old) = self.map.remove(&key) {
                 self.weight -= cost(&key, old.as_ref());
@@ -61,7 +65,11 @@ impl Changes {
             start = before.clone();
             end = end.max(until.clone());
         }
-        let swallowed: Vec<Key> = self.ranges.range(start.clone()..=end.clone()).map(|(key, _)| key.clone()).collect();
+        let swallowed: Vec<Key> = self
+            .ranges
+            .range(start.clone()..=end.clone())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in swallowed {
             if let Some(until) = self.ranges.remove(&key) {
                 self.weight -= ENTRY_COST;
@@ -90,9 +98,14 @@ impl Changes {
         let bounds = if start < end {
             (Bound::Included(start.clone()), Bound::Excluded(end.clone()))
         } else {
-            (Bound::Included(start.clone()), Bound::Excluded(start.clone()))
+            (
+                Bound::Included(start.clone()),
+                Bound::Excluded(start.clone()),
+            )
         };
-        self.map.range(bounds).map(|(key, value)| (key, value.as_ref()))
+        self.map
+            .range(bounds)
+            .map(|(key, value)| (key, value.as_ref()))
     }
 
     /// Whether a deleted range covers this key (a put after the deletion still counts).
@@ -146,8 +159,12 @@ fn cost(key: &Key, value: Option<&Arc<Value>>) -> usize {
                 }
             })
             .sum(),
-        Some(Value::Record(Record::Xattr(bytes) | Record::Setting(bytes) | Record::Unknown(bytes))) => bytes.len(),
-        Some(Value::Record(Record::Inode(inode))) => 160 + inode.target.as_ref().map_or(0, Vec::len),
+        Some(Value::Record(
+            Record::Xattr(bytes) | Record::Setting(bytes) | Record::Unknown(bytes),
+        )) => bytes.len(),
+        Some(Value::Record(Record::Inode(inode))) => {
+            160 + inode.target.as_ref().map_or(0, Vec::len)
+        }
         _ => 0,
     };
     ENTRY_COST + key.as_bytes().len() + content

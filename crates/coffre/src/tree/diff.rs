@@ -20,7 +20,12 @@ enum Item {
 }
 
 /// Differences in key order, at most `limit`; `None` if there are more. Equal subtrees are not read.
-pub async fn diff(old: &Child, new: &Child, source: &impl Source, limit: usize) -> Result<Option<Vec<Difference>>> {
+pub async fn diff(
+    old: &Child,
+    new: &Child,
+    source: &impl Source,
+    limit: usize,
+) -> Result<Option<Vec<Difference>>> {
     let mut differences = Vec::new();
     if old.hash == new.hash {
         return Ok(Some(differences));
@@ -66,13 +71,28 @@ pub async fn diff(old: &Child, new: &Child, source: &impl Source, limit: usize) 
     Ok(None)
 }
 
-async fn expand(level: u8, child: &Child, source: &impl Source, stack: &mut Vec<Item>) -> Result<()> {
+async fn expand(
+    level: u8,
+    child: &Child,
+    source: &impl Source,
+    stack: &mut Vec<Item>,
+) -> Result<()> {
     match &source.fetch(child).await?.entries {
         Entries::Leaf(entries) => {
-            stack.extend(entries.iter().rev().map(|(key, value)| Item::Record(key.clone(), value.clone())));
+            stack.extend(
+                entries
+                    .iter()
+                    .rev()
+                    .map(|(key, value)| Item::Record(key.clone(), value.clone())),
+            );
         }
         Entries::Inner(children) => {
-            stack.extend(children.iter().rev().map(|(_, child)| Item::Node(level.saturating_sub(1), *child)));
+            stack.extend(
+                children
+                    .iter()
+                    .rev()
+                    .map(|(_, child)| Item::Node(level.saturating_sub(1), *child)),
+            );
         }
     }
     Ok(())

@@ -58,7 +58,10 @@ impl Slot for Arc<Value> {
     }
 
     fn node(level: u8, entries: Vec<(Key, Self)>) -> Node {
-        Node { level, entries: Entries::Leaf(entries) }
+        Node {
+            level,
+            entries: Entries::Leaf(entries),
+        }
     }
 }
 
@@ -75,7 +78,10 @@ impl Slot for Child {
     }
 
     fn node(level: u8, entries: Vec<(Key, Self)>) -> Node {
-        Node { level, entries: Entries::Inner(entries) }
+        Node {
+            level,
+            entries: Entries::Inner(entries),
+        }
     }
 }
 
@@ -104,10 +110,21 @@ pub async fn edit(
         return Ok(*root);
     }
     let old = Old::open(root, source).await?;
-    let mut edit = Edit { old, keys, sink, only: HashMap::new() };
+    let mut edit = Edit {
+        old,
+        keys,
+        sink,
+        only: HashMap::new(),
+    };
     let leaves = LevelChanges {
-        ranges: changes.ranges().map(|(start, end)| (start.clone(), Some(end.clone()))).collect(),
-        puts: changes.iter().map(|(key, value)| (key.clone(), value.cloned())).collect(),
+        ranges: changes
+            .ranges()
+            .map(|(start, end)| (start.clone(), Some(end.clone())))
+            .collect(),
+        puts: changes
+            .iter()
+            .map(|(key, value)| (key.clone(), value.cloned()))
+            .collect(),
     };
     let mut replaced = edit.level(0, leaves).await?;
     for level in 1..=edit.old.top.level {
@@ -121,16 +138,31 @@ pub async fn edit(
 
 /// The tree of no records.
 pub fn empty(sink: &mut impl Sink) -> Result<Child> {
-    sink.put(Node { level: 0, entries: Entries::Leaf(Vec::new()) })
+    sink.put(Node {
+        level: 0,
+        entries: Entries::Leaf(Vec::new()),
+    })
 }
 
 /// What one level's replacements mean for the level above.
 fn above(replaced: Vec<Replaced>) -> LevelChanges<Child> {
-    let mut changes = LevelChanges { ranges: Vec::new(), puts: Vec::new() };
-    for Replaced { after, until, nodes } in replaced {
+    let mut changes = LevelChanges {
+        ranges: Vec::new(),
+        puts: Vec::new(),
+    };
+    for Replaced {
+        after,
+        until,
+        nodes,
+    } in replaced
+    {
         let start = after.map_or_else(|| Key::from_bytes(&[]), |key| key.successor());
-        changes.ranges.push((start, until.map(|key| key.successor())));
-        changes.puts.extend(nodes.into_iter().map(|(key, child)| (key, Some(child))));
+        changes
+            .ranges
+            .push((start, until.map(|key| key.successor())));
+        changes
+            .puts
+            .extend(nodes.into_iter().map(|(key, child)| (key, Some(child))));
     }
     changes
 }
@@ -144,9 +176,18 @@ struct Edit<'a, S, K> {
 }
 
 impl<S: Source, K: Sink> Edit<'_, S, K> {
-    async fn level<V: Slot>(&mut self, level: u8, changes: LevelChanges<V>) -> Result<Vec<Replaced>> {
+    async fn level<V: Slot>(
+        &mut self,
+        level: u8,
+        changes: LevelChanges<V>,
+    ) -> Result<Vec<Replaced>> {
         let mut replaced = Vec::new();
-        let mut cursor = Cursor { changes: &changes, put: 0, range: 0, done: None };
+        let mut cursor = Cursor {
+            changes: &changes,
+            put: 0,
+            range: 0,
+            done: None,
+        };
         while let Some(position) = cursor.position() {
             let stretch = self.stretch(level, &position, &mut cursor).await?;
             replaced.extend(stretch);
@@ -164,7 +205,9 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
     ) -> Result<Option<Replaced>> {
         let (after, mut queue) = self.run_start(level, position).await?;
         let mut writer = Writer::new(level, self.keys);
-        let mut low = after.clone().map_or_else(|| Key::from_bytes(&[]), |key| key.successor());
+        let mut low = after
+            .clone()
+            .map_or_else(|| Key::from_bytes(&[]), |key| key.successor());
         let mut until = None;
         loop {
             let next = match queue.pop_front() {
@@ -202,12 +245,25 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
             }
         }
         let nodes = writer.finish(self.sink, &mut self.only)?;
-        let same = !nodes.changed && nodes.list.iter().map(|(_, child)| child.hash).eq(nodes.consumed);
-        Ok((!same).then_some(Replaced { after, until, nodes: nodes.list }))
+        let same = !nodes.changed
+            && nodes
+                .list
+                .iter()
+                .map(|(_, child)| child.hash)
+                .eq(nodes.consumed);
+        Ok((!same).then_some(Replaced {
+            after,
+            until,
+            nodes: nodes.list,
+        }))
     }
 
     /// The nodes of the natural run before and around `position`, and the key that ends the run before it.
-    async fn run_start(&self, level: u8, position: &Key) -> Result<(Option<Key>, VecDeque<(Key, Child)>)> {
+    async fn run_start(
+        &self,
+        level: u8,
+        position: &Key,
+    ) -> Result<(Option<Key>, VecDeque<(Key, Child)>)> {
         let mut queue = VecDeque::new();
         let mut before = match self.old.at(level, position).await? {
             Some(node) => {
@@ -232,13 +288,23 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
         let mut level = self.old.top.level;
         // The old top level was one node: it was replaced, or something came after it.
         let kept = replaced.first().is_some_and(|first| first.after.is_some());
-        let top = self.old.top.last_key().filter(|_| kept).map(|last| (last.clone(), self.old.root));
-        let mut nodes: Vec<(Key, Child)> =
-            top.into_iter().chain(replaced.into_iter().flat_map(|replaced| replaced.nodes)).collect();
+        let top = self
+            .old
+            .top
+            .last_key()
+            .filter(|_| kept)
+            .map(|last| (last.clone(), self.old.root));
+        let mut nodes: Vec<(Key, Child)> = top
+            .into_iter()
+            .chain(replaced.into_iter().flat_map(|replaced| replaced.nodes))
+            .collect();
         while nodes.len() > 1 {
             level += 1;
             if level >= LEVELS {
-                let error = FormatError::TooLarge { what: "tree", limit: u64::from(LEVELS) };
+                let error = FormatError::TooLarge {
+                    what: "tree",
+                    limit: u64::from(LEVELS),
+                };
                 return Err(Error::of_object("tree", error));
             }
             let mut writer = Writer::new(level, self.keys);
@@ -247,7 +313,9 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
             }
             nodes = writer.finish(self.sink, &mut self.only)?.list;
         }
-        let Some((_, mut root)) = nodes.pop() else { return empty(self.sink) };
+        let Some((_, mut root)) = nodes.pop() else {
+            return empty(self.sink);
+        };
         loop {
             if let Some(child) = self.only.get(&root.pointer.place) {
                 root = *child;
@@ -287,7 +355,11 @@ impl<V: Slot> Cursor<'_, V> {
         {
             self.range += 1;
         }
-        let range = self.changes.ranges.get(self.range).map(|(start, _)| start.clone().max(begin));
+        let range = self
+            .changes
+            .ranges
+            .get(self.range)
+            .map(|(start, _)| start.clone().max(begin));
         let put = self.changes.puts.get(self.put).map(|(key, _)| key.clone());
         match (range, put) {
             (Some(range), Some(put)) => Some(range.min(put)),
@@ -300,7 +372,11 @@ impl<V: Slot> Cursor<'_, V> {
         self.skip_ranges_before(low);
         let (start, end) = self.changes.ranges.get(self.range)?;
         let covered = start <= low && end.as_ref().is_none_or(|end| end > last);
-        let untouched = self.changes.puts.get(self.put).is_none_or(|(key, _)| key > last);
+        let untouched = self
+            .changes
+            .puts
+            .get(self.put)
+            .is_none_or(|(key, _)| key > last);
         (covered && untouched).then(|| end.clone())
     }
 
@@ -314,7 +390,10 @@ impl<V: Slot> Cursor<'_, V> {
 
     fn is_deleted(&mut self, key: &Key) -> bool {
         self.skip_ranges_before(key);
-        self.changes.ranges.get(self.range).is_some_and(|(start, _)| start <= key)
+        self.changes
+            .ranges
+            .get(self.range)
+            .is_some_and(|(start, _)| start <= key)
     }
 
     /// Writes old entries and changes up to `last` in order (all changes that are left, where it is `None`).
@@ -417,18 +496,25 @@ impl<'a, V: Slot> Writer<'a, V> {
 
     /// Whether the last entry ended a natural run (or there was none).
     fn is_at_end_of_run(&self) -> bool {
-        let ended = self.list.last().is_none_or(|(key, _, _)| ends_node(self.keys, self.level, key));
+        let ended = self
+            .list
+            .last()
+            .is_none_or(|(key, _, _)| ends_node(self.keys, self.level, key));
         self.run.is_empty() && ended
     }
 
     fn flush<K: Sink>(&mut self, sink: &mut K) -> Result<()> {
         self.weight = 0;
         let entries = std::mem::take(&mut self.run);
-        let Some((last, _)) = entries.last() else { return Ok(()) };
+        let Some((last, _)) = entries.last() else {
+            return Ok(());
+        };
         let last = last.clone();
         let node = V::node(self.level, entries);
         let only = match &node.entries {
-            Entries::Inner(children) if children.len() == 1 => children.first().map(|(_, child)| *child),
+            Entries::Inner(children) if children.len() == 1 => {
+                children.first().map(|(_, child)| *child)
+            }
             _ => None,
         };
         let reused = match self.reusable.is_empty() {
@@ -443,7 +529,11 @@ impl<'a, V: Slot> Writer<'a, V> {
         Ok(())
     }
 
-    fn finish<K: Sink>(mut self, sink: &mut K, only: &mut HashMap<Place, Child>) -> Result<Written> {
+    fn finish<K: Sink>(
+        mut self,
+        sink: &mut K,
+        only: &mut HashMap<Place, Child>,
+    ) -> Result<Written> {
         self.flush(sink)?;
         let mut list = Vec::with_capacity(self.list.len());
         for (key, child, single) in self.list {
@@ -452,6 +542,10 @@ impl<'a, V: Slot> Writer<'a, V> {
             }
             list.push((key, child));
         }
-        Ok(Written { list, consumed: self.consumed, changed: self.changed })
+        Ok(Written {
+            list,
+            consumed: self.consumed,
+            changed: self.changed,
+        })
     }
 }

@@ -21,17 +21,29 @@ pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<
     let mut near = Vec::new();
     loop {
         let Some(node) = resident.node(&child) else {
-            return Err(Need { nodes: vec![child], near, ..Need::default() });
+            return Err(Need {
+                nodes: vec![child],
+                near,
+                ..Need::default()
+            });
         };
         match &node.entries {
             Entries::Leaf(entries) => {
-                let Ok(index) = entries.binary_search_by(|(known, _)| known.cmp(key)) else { return Ok(None) };
+                let Ok(index) = entries.binary_search_by(|(known, _)| known.cmp(key)) else {
+                    return Ok(None);
+                };
                 return resolve(key, &entries[index].1, resident).map(Some);
             }
             Entries::Inner(children) => {
                 let index = children.partition_point(|(last, _)| last < key);
-                let Some((_, next)) = children.get(index) else { return Ok(None) };
-                near = if node.level == 1 { neighbours(children, index) } else { Vec::new() };
+                let Some((_, next)) = children.get(index) else {
+                    return Ok(None);
+                };
+                near = if node.level == 1 {
+                    neighbours(children, index)
+                } else {
+                    Vec::new()
+                };
                 child = *next;
             }
         }
@@ -39,12 +51,19 @@ pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<
 }
 
 /// A value itself, or what it was spilled from.
-pub(super) fn resolve(key: &Key, value: &Arc<Value>, resident: &impl Resident) -> Result<Arc<Value>, Need> {
+pub(super) fn resolve(
+    key: &Key,
+    value: &Arc<Value>,
+    resident: &impl Resident,
+) -> Result<Arc<Value>, Need> {
     match &**value {
         Value::Record(_) => Ok(value.clone()),
         Value::Spilled { pointer, .. } => {
             let tag = key.tag().unwrap_or(0);
-            let spilled = Need { spills: vec![(tag, *pointer)], ..Need::default() };
+            let spilled = Need {
+                spills: vec![(tag, *pointer)],
+                ..Need::default()
+            };
             resident.spill(tag, pointer).ok_or(spilled)
         }
     }
@@ -59,14 +78,22 @@ pub(super) fn neighbours(children: &[(Key, Child)], index: usize) -> Vec<Child> 
     let mut near = Vec::new();
     for (_, child) in children.iter().skip(index + 1) {
         match extent(child) {
-            Some((other, from, until)) if other == pack && from == high && until - low <= RUN_MOST => high = until,
+            Some((other, from, until))
+                if other == pack && from == high && until - low <= RUN_MOST =>
+            {
+                high = until
+            }
             _ => break,
         }
         near.push(*child);
     }
     for (_, child) in children.iter().take(index).rev() {
         match extent(child) {
-            Some((other, from, until)) if other == pack && until == low && high - from <= RUN_MOST => low = from,
+            Some((other, from, until))
+                if other == pack && until == low && high - from <= RUN_MOST =>
+            {
+                low = from
+            }
             _ => break,
         }
         near.push(*child);
@@ -76,9 +103,11 @@ pub(super) fn neighbours(children: &[(Key, Child)], index: usize) -> Vec<Child> 
 
 fn extent(child: &Child) -> Option<(coffre_format::id::PackName, u32, u32)> {
     match child.pointer.place {
-        Place::Pack { pack, offset } => {
-            Some((pack.name, offset, offset.saturating_add(child.pointer.stored + FRAME_OVERHEAD)))
-        }
+        Place::Pack { pack, offset } => Some((
+            pack.name,
+            offset,
+            offset.saturating_add(child.pointer.stored + FRAME_OVERHEAD),
+        )),
         Place::Open { .. } => None,
     }
 }

@@ -70,7 +70,13 @@ impl Nodes {
             .weigher(|_, frame: &Bytes| u32::try_from(frame.len() + ENTRY_COST).unwrap_or(u32::MAX))
             .build();
         let keys = Cache::new(KEYS_MOST);
-        Self(Arc::new(Inner { reader, ring: RwLock::new(ring), nodes, frames, keys }))
+        Self(Arc::new(Inner {
+            reader,
+            ring: RwLock::new(ring),
+            nodes,
+            frames,
+            keys,
+        }))
     }
 
     /// Where sealed bytes come from.
@@ -80,7 +86,11 @@ impl Nodes {
 
     /// The keys in use.
     pub fn ring(&self) -> Arc<Keyring> {
-        self.0.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .ring
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes a keyring with more epochs.
@@ -114,7 +124,8 @@ impl Nodes {
         }
         for (tag, pointer) in &need.spills {
             let bytes = self.data(pointer).await?;
-            let value = Value::decode_spilled(*tag, &bytes).map_err(|error| forged(pointer, error))?;
+            let value =
+                Value::decode_spilled(*tag, &bytes).map_err(|error| forged(pointer, error))?;
             pins.spills.insert((*tag, pointer.place), Arc::new(value));
         }
         Ok(())
@@ -125,7 +136,10 @@ impl Nodes {
         if let Some(bytes) = self.0.frames.get(&pointer.place) {
             return Ok(bytes);
         }
-        let bytes: Bytes = self.open(FrameKind::Data, pointer, Rank::Data).await?.into();
+        let bytes: Bytes = self
+            .open(FrameKind::Data, pointer, Rank::Data)
+            .await?
+            .into();
         self.0.frames.insert(pointer.place, bytes.clone());
         Ok(bytes)
     }
@@ -137,7 +151,10 @@ impl Nodes {
         }
         let (pack, range) = extent(pointer).ok()?;
         let frame = self.0.reader.ready(pack.name, range)?;
-        let bytes: Bytes = self.unseal(FrameKind::Data, pointer, &pack, &frame).ok()?.into();
+        let bytes: Bytes = self
+            .unseal(FrameKind::Data, pointer, &pack, &frame)
+            .ok()?
+            .into();
         self.0.frames.insert(pointer.place, bytes.clone());
         Some(bytes)
     }
@@ -150,26 +167,43 @@ impl Nodes {
 
     /// All records of a small range (devices, slots).
     pub async fn range(&self, root: &Child, start: &Key, end: &Key) -> Result<Vec<(Key, Record)>> {
-        let found = self.asking(|resident| scan(root, start, end, usize::MAX, resident)).await?;
-        Ok(found.into_iter().filter_map(|(key, value)| Some((key, record(&value)?))).collect())
+        let found = self
+            .asking(|resident| scan(root, start, end, usize::MAX, resident))
+            .await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, record(&value)?)))
+            .collect())
     }
 
-    async fn asking<T>(&self, ask: impl Fn(&Pinned<'_>) -> std::result::Result<T, Need>) -> Result<T> {
+    async fn asking<T>(
+        &self,
+        ask: impl Fn(&Pinned<'_>) -> std::result::Result<T, Need>,
+    ) -> Result<T> {
         let mut pins = Pins::default();
         for _ in 0..ROUNDS {
-            let need = match ask(&Pinned { pins: &pins, nodes: self }) {
+            let need = match ask(&Pinned {
+                pins: &pins,
+                nodes: self,
+            }) {
                 Ok(value) => return Ok(value),
                 Err(need) => need,
             };
             self.fetch_all(&need, &mut pins).await?;
         }
         let why = "it is deeper than a tree can be".into();
-        Err(Error::Forged { object: "tree".into(), path: None, why })
+        Err(Error::Forged {
+            object: "tree".into(),
+            path: None,
+            why,
+        })
     }
 
     /// One request for a missing leaf and its neighbours. What fails here fails again, with its name, later.
     async fn prefetch_near(&self, need: &Need) -> Result<()> {
-        let Some(first) = need.nodes.first().filter(|_| !need.near.is_empty()) else { return Ok(()) };
+        let Some(first) = need.nodes.first().filter(|_| !need.near.is_empty()) else {
+            return Ok(());
+        };
         let (pack, mut range) = extent(&first.pointer)?;
         for child in &need.near {
             if let Ok((other, span)) = extent(&child.pointer)
@@ -195,17 +229,33 @@ impl Nodes {
         }
     }
 
-    fn unseal(&self, kind: FrameKind, pointer: &Pointer, pack: &PackRef, frame: &[u8]) -> Result<Vec<u8>> {
+    fn unseal(
+        &self,
+        kind: FrameKind,
+        pointer: &Pointer,
+        pack: &PackRef,
+        frame: &[u8],
+    ) -> Result<Vec<u8>> {
         let keys = self.keys(pack).map_err(|error| forged(pointer, error))?;
-        let Place::Pack { offset, .. } = pointer.place else { return Err(unnamed()) };
-        keys.open(kind, offset, frame, &pointer.digest).map_err(|error| forged(pointer, error))
+        let Place::Pack { offset, .. } = pointer.place else {
+            return Err(unnamed());
+        };
+        keys.open(kind, offset, frame, &pointer.digest)
+            .map_err(|error| forged(pointer, error))
     }
 
-    fn keys(&self, pack: &PackRef) -> std::result::Result<Arc<PackKeys>, coffre_format::FormatError> {
+    fn keys(
+        &self,
+        pack: &PackRef,
+    ) -> std::result::Result<Arc<PackKeys>, coffre_format::FormatError> {
         if let Some(keys) = self.0.keys.get(pack) {
             return Ok(keys);
         }
-        let preamble = Preamble { purpose: Purpose::Pack, epoch: pack.epoch, salt: pack.salt };
+        let preamble = Preamble {
+            purpose: Purpose::Pack,
+            epoch: pack.epoch,
+            salt: pack.salt,
+        };
         let keys = Arc::new(PackKeys::new(&self.ring(), &preamble)?);
         self.0.keys.insert(*pack, keys.clone());
         Ok(keys)
@@ -229,7 +279,9 @@ impl Source for Nodes {
             return Ok(node);
         }
         let (pack, _) = extent(&child.pointer)?;
-        let plaintext = self.open(FrameKind::Node, &child.pointer, Rank::Node).await?;
+        let plaintext = self
+            .open(FrameKind::Node, &child.pointer, Rank::Node)
+            .await?;
         let node = Node::decode(&plaintext, pack).map_err(|error| forged(&child.pointer, error))?;
         if node.logical_hash(self.ring().structure()) != child.hash {
             let error = coffre_format::FormatError::Forged { what: "tree node" };
@@ -245,7 +297,10 @@ fn extent(pointer: &Pointer) -> Result<(PackRef, Range<u64>)> {
     match pointer.place {
         Place::Pack { pack, offset } => {
             let start = u64::from(offset);
-            Ok((pack, start..start + u64::from(pointer.stored) + u64::from(FRAME_OVERHEAD)))
+            Ok((
+                pack,
+                start..start + u64::from(pointer.stored) + u64::from(FRAME_OVERHEAD),
+            ))
         }
         Place::Open { .. } => Err(unnamed()),
     }
@@ -253,7 +308,11 @@ fn extent(pointer: &Pointer) -> Result<(PackRef, Range<u64>)> {
 
 fn unnamed() -> Error {
     let why = "a pointer leads into a pack without a name".into();
-    Error::Forged { object: "tree".into(), path: None, why }
+    Error::Forged {
+        object: "tree".into(),
+        path: None,
+        why,
+    }
 }
 
 fn forged(pointer: &Pointer, error: coffre_format::FormatError) -> Error {
@@ -272,12 +331,14 @@ fn record(value: &Value) -> Option<Record> {
 
 fn weight(node: &Node) -> u32 {
     let bytes: usize = match &node.entries {
-        Entries::Leaf(entries) => {
-            entries.iter().map(|(key, value)| ENTRY_COST + key.as_bytes().len() + content(value)).sum()
-        }
-        Entries::Inner(children) => {
-            children.iter().map(|(key, _)| ENTRY_COST + key.as_bytes().len()).sum()
-        }
+        Entries::Leaf(entries) => entries
+            .iter()
+            .map(|(key, value)| ENTRY_COST + key.as_bytes().len() + content(value))
+            .sum(),
+        Entries::Inner(children) => children
+            .iter()
+            .map(|(key, _)| ENTRY_COST + key.as_bytes().len())
+            .sum(),
     };
     u32::try_from(bytes + ENTRY_COST).unwrap_or(u32::MAX)
 }

@@ -19,22 +19,36 @@ pub(super) struct Old<'a, S> {
 
 impl<'a, S: Source> Old<'a, S> {
     pub(super) async fn open(root: &Child, source: &'a S) -> Result<Self> {
-        Ok(Self { root: *root, top: source.fetch(root).await?, source })
+        Ok(Self {
+            root: *root,
+            top: source.fetch(root).await?,
+            source,
+        })
     }
 
     pub(super) async fn read(&self, child: &Child) -> Result<Arc<Node>> {
-        if *child == self.root { Ok(self.top.clone()) } else { self.source.fetch(child).await }
+        if *child == self.root {
+            Ok(self.top.clone())
+        } else {
+            self.source.fetch(child).await
+        }
     }
 
     /// The first node of `level` whose last key is not less than `key`.
     pub(super) async fn at(&self, level: u8, key: &Key) -> Result<Option<(Key, Child)>> {
-        let Some(last) = self.top.last_key().filter(|last| *last >= key) else { return Ok(None) };
+        let Some(last) = self.top.last_key().filter(|last| *last >= key) else {
+            return Ok(None);
+        };
         let mut found = (last.clone(), self.root);
         let mut node = self.top.clone();
         while node.level > level {
-            let Entries::Inner(children) = &node.entries else { break };
+            let Entries::Inner(children) = &node.entries else {
+                break;
+            };
             let index = children.partition_point(|(last, _)| last < key);
-            let Some(next) = children.get(index).cloned() else { return Ok(None) };
+            let Some(next) = children.get(index).cloned() else {
+                return Ok(None);
+            };
             found = next;
             if node.level == level + 1 {
                 break;
@@ -53,13 +67,20 @@ impl<'a, S: Source> Old<'a, S> {
         let mut fallback = None;
         let mut node = self.top.clone();
         loop {
-            let Entries::Inner(children) = &node.entries else { return Ok(None) };
+            let Entries::Inner(children) = &node.entries else {
+                return Ok(None);
+            };
             let index = children.partition_point(|(last, _)| last < key);
-            let left = index.checked_sub(1).and_then(|index| children.get(index)).cloned();
+            let left = index
+                .checked_sub(1)
+                .and_then(|index| children.get(index))
+                .cloned();
             if node.level == level + 1 {
                 return match (left, fallback) {
                     (Some(left), _) => Ok(Some(left)),
-                    (None, Some((fallback_level, child))) => self.rightmost(level, fallback_level, child).await,
+                    (None, Some((fallback_level, child))) => {
+                        self.rightmost(level, fallback_level, child).await
+                    }
                     (None, None) => Ok(None),
                 };
             }
@@ -68,7 +89,9 @@ impl<'a, S: Source> Old<'a, S> {
             let Some((_, next)) = children.get(index) else {
                 // Everything is less: the rightmost path.
                 return match fallback {
-                    Some((fallback_level, child)) => self.rightmost(level, fallback_level, child).await,
+                    Some((fallback_level, child)) => {
+                        self.rightmost(level, fallback_level, child).await
+                    }
                     None => Ok(None),
                 };
             };
@@ -85,12 +108,21 @@ impl<'a, S: Source> Old<'a, S> {
     }
 
     /// The last node of `level` below `child`, which is of `child_level` > `level`.
-    async fn rightmost(&self, level: u8, child_level: u8, child: Child) -> Result<Option<(Key, Child)>> {
+    async fn rightmost(
+        &self,
+        level: u8,
+        child_level: u8,
+        child: Child,
+    ) -> Result<Option<(Key, Child)>> {
         debug_assert!(child_level > level);
         let mut node = self.read(&child).await?;
         loop {
-            let Entries::Inner(children) = &node.entries else { return Ok(None) };
-            let Some(last) = children.last().cloned() else { return Ok(None) };
+            let Entries::Inner(children) = &node.entries else {
+                return Ok(None);
+            };
+            let Some(last) = children.last().cloned() else {
+                return Ok(None);
+            };
             if node.level == level + 1 {
                 return Ok(Some(last));
             }

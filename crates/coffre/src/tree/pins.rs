@@ -29,10 +29,18 @@ pub struct Pinned<'a> {
 
 impl Resident for Pinned<'_> {
     fn node(&self, child: &Child) -> Option<Arc<Node>> {
-        self.pins.nodes.get(&child.pointer.place).cloned().or_else(|| self.nodes.node(child))
+        self.pins
+            .nodes
+            .get(&child.pointer.place)
+            .cloned()
+            .or_else(|| self.nodes.node(child))
     }
 
     fn spill(&self, tag: u8, pointer: &Pointer) -> Option<Arc<Value>> {
-        self.pins.spills.get(&(tag, pointer.place)).cloned().or_else(|| self.nodes.spill(tag, pointer))
+        self.pins
+            .spills
+            .get(&(tag, pointer.place))
+            .cloned()
+            .or_else(|| self.nodes.spill(tag, pointer))
     }
 }

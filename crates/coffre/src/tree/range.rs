@@ -24,9 +24,21 @@ pub fn scan(
     limit: usize,
     resident: &impl Resident,
 ) -> Result<Vec<(Key, Arc<Value>)>, Need> {
-    let mut walk = Walk { start, end, limit, resident, found: Vec::new(), need: Need::default(), ahead: 0 };
+    let mut walk = Walk {
+        start,
+        end,
+        limit,
+        resident,
+        found: Vec::new(),
+        need: Need::default(),
+        ahead: 0,
+    };
     walk.descend(root, &[]);
-    if walk.need.nodes.is_empty() && walk.need.spills.is_empty() { Ok(walk.found) } else { Err(walk.need) }
+    if walk.need.nodes.is_empty() && walk.need.spills.is_empty() {
+        Ok(walk.found)
+    } else {
+        Err(walk.need)
+    }
 }
 
 struct Walk<'a, R> {
@@ -69,7 +81,11 @@ impl<R: Resident> Walk<'_, R> {
                 let first = children.partition_point(|(last, _)| last < self.start);
                 for (index, (last, child)) in children.iter().enumerate().skip(first) {
                     let only = node.level == 1 && self.need.nodes.is_empty();
-                    let near = if only { neighbours(children, index) } else { Vec::new() };
+                    let near = if only {
+                        neighbours(children, index)
+                    } else {
+                        Vec::new()
+                    };
                     self.descend(child, &near);
                     if last >= self.end || self.enough() {
                         return;

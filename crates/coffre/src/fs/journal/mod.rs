@@ -68,11 +68,19 @@ struct Progress {
 }
 
 enum Item {
-    Transactions { first: Lsn, last: Lsn, bytes: Vec<u8> },
+    Transactions {
+        first: Lsn,
+        last: Lsn,
+        bytes: Vec<u8>,
+    },
     /// Later transactions go to a new segment; answers with its number.
     Roll(oneshot::Sender<Result<u64>>),
     /// Synced together with all before it; then segments below `keep` are removed.
-    Checkpoint { checkpoint: Box<Checkpoint>, keep: u64, done: oneshot::Sender<Result<()>> },
+    Checkpoint {
+        checkpoint: Box<Checkpoint>,
+        keep: u64,
+        done: oneshot::Sender<Result<()>>,
+    },
 }
 
 #[derive(Default)]
@@ -110,14 +118,30 @@ impl Journal {
     pub fn start(start: Start, ring: Arc<Keyring>, packs: Arc<DataPacks>) -> Result<Self> {
         let lsn = start.lsn;
         let segments = Segments::create(start, ring)?;
-        let (progress, _) = watch::channel(Progress { synced: lsn, failures: 0, error: None });
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), progress });
-        let flusher = Flusher { shared: shared.clone(), segments, packs, written: lsn };
+        let (progress, _) = watch::channel(Progress {
+            synced: lsn,
+            failures: 0,
+            error: None,
+        });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            progress,
+        });
+        let flusher = Flusher {
+            shared: shared.clone(),
+            segments,
+            packs,
+            written: lsn,
+        };
         let thread = std::thread::Builder::new()
             .name("coffre-journal".into())
             .spawn(move || flusher.run())
             .map_err(|source| Error::io("start the thread that writes", "journal", source))?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Queues a transaction. The caller holds the lock that orders operations.
@@ -136,7 +160,11 @@ impl Journal {
                 let mut bytes = Vec::new();
                 encode_transaction(transaction, &mut bytes);
                 let length = bytes.len();
-                queue.items.push_back(Item::Transactions { first: lsn, last: lsn, bytes });
+                queue.items.push_back(Item::Transactions {
+                    first: lsn,
+                    last: lsn,
+                    bytes,
+                });
                 length
             }
         };
@@ -162,7 +190,10 @@ impl Journal {
             {
                 let now = progress.borrow_and_update();
                 if now.failures > failures {
-                    return Err(now.error.clone().expect("a failure is recorded with its error"));
+                    return Err(now
+                        .error
+                        .clone()
+                        .expect("a failure is recorded with its error"));
                 }
                 if now.synced >= lsn {
                     return Ok(());
@@ -184,7 +215,11 @@ impl Journal {
     /// Writes and syncs a checkpoint, then frees the segments below `keep`.
     pub async fn checkpoint(&self, checkpoint: Checkpoint, keep: u64) -> Result<()> {
         let (done, written) = oneshot::channel();
-        self.push_urgent(Item::Checkpoint { checkpoint: Box::new(checkpoint), keep, done });
+        self.push_urgent(Item::Checkpoint {
+            checkpoint: Box::new(checkpoint),
+            keep,
+            done,
+        });
         written.await.unwrap_or_else(|_| Err(stopped()))
     }
 
@@ -202,7 +237,11 @@ impl Journal {
     pub fn stop(&self) {
         self.shared.queue().stop = true;
         self.shared.wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -225,7 +264,9 @@ impl Drop for Journal {
 }
 
 fn stopped() -> Error {
-    Error::Busy { what: "the file system is being closed".into() }
+    Error::Busy {
+        what: "the file system is being closed".into(),
+    }
 }
 
 struct Flusher {
@@ -261,24 +302,50 @@ impl Flusher {
         loop {
             let synced = self.shared.progress.borrow().synced;
             let sync = queue.wanted > synced || queue.stop;
-            let linger = queue.since.map(|since| LINGER.saturating_sub(since.elapsed()));
+            let linger = queue
+                .since
+                .map(|since| LINGER.saturating_sub(since.elapsed()));
             let due = linger.is_some_and(|left| left.is_zero());
             if sync || queue.urgent || due || queue.bytes >= WRITE_AT {
                 queue.bytes = 0;
                 queue.since = None;
                 queue.urgent = false;
-                return Taken { items: std::mem::take(&mut queue.items), sync, stop: queue.stop };
+                return Taken {
+                    items: std::mem::take(&mut queue.items),
+                    sync,
+                    stop: queue.stop,
+                };
             }
             // After a sync with nothing new, a watermark frame follows, so that damage below it is told from a torn tail.
-            let idle = if self.segments.owes_watermark() { Some(LINGER) } else { None };
+            let idle = if self.segments.owes_watermark() {
+                Some(LINGER)
+            } else {
+                None
+            };
             match linger.or(idle) {
-                None => queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    queue = self
+                        .shared
+                        .wake
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
                 Some(time) => {
-                    let (back, timeout) =
-                        self.shared.wake.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner);
+                    let (back, timeout) = self
+                        .shared
+                        .wake
+                        .wait_timeout(queue, time)
+                        .unwrap_or_else(PoisonError::into_inner);
                     queue = back;
-                    if timeout.timed_out() && queue.items.is_empty() && self.segments.owes_watermark() {
-                        return Taken { items: VecDeque::new(), sync: false, stop: queue.stop };
+                    if timeout.timed_out()
+                        && queue.items.is_empty()
+                        && self.segments.owes_watermark()
+                    {
+                        return Taken {
+                            items: VecDeque::new(),
+                            sync: false,
+                            stop: queue.stop,
+                        };
                     }
                 }
             }
@@ -297,9 +364,15 @@ impl Flusher {
                     let result = self.sync_all().and_then(|()| self.segments.roll());
                     drop(done.send(result));
                 }
-                Item::Checkpoint { checkpoint, keep, done } => {
+                Item::Checkpoint {
+                    checkpoint,
+                    keep,
+                    done,
+                } => {
                     self.segments.write_checkpoint(*checkpoint);
-                    let result = self.sync_all().and_then(|()| self.segments.free_below(keep));
+                    let result = self
+                        .sync_all()
+                        .and_then(|()| self.segments.free_below(keep));
                     drop(done.send(result));
                 }
             }

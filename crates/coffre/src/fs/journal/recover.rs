@@ -73,10 +73,15 @@ pub fn recover(
     mut opens: impl FnMut(&Pointer) -> bool,
 ) -> Result<Option<Recovered>> {
     let segments = list(dir)?;
-    let Some((newest, _)) = segments.last() else { return Ok(None) };
+    let Some((newest, _)) = segments.last() else {
+        return Ok(None);
+    };
     let next_segment = newest + 1;
     let (frames, stop) = read_frames(&segments, ring)?;
-    let watermark = frames.iter().map(|located| located.frame.header().watermark).max_by_key(position);
+    let watermark = frames
+        .iter()
+        .map(|located| located.frame.header().watermark)
+        .max_by_key(position);
     if let (Some(stop), Some(mark)) = (&stop, watermark)
         && (stop.segment, stop.offset) < position(&mark)
     {
@@ -93,9 +98,14 @@ pub fn recover(
         return Ok(None);
     };
     let folded = checkpoint.lsn;
-    journal.transactions.retain(|transaction| transaction.lsn > folded);
+    journal
+        .transactions
+        .retain(|transaction| transaction.lsn > folded);
     Ok(Some(Recovered {
-        lsn: journal.transactions.last().map_or(folded, |transaction| transaction.lsn),
+        lsn: journal
+            .transactions
+            .last()
+            .map_or(folded, |transaction| transaction.lsn),
         checkpoint,
         transactions: journal.transactions,
         previous: journal.previous,
@@ -109,11 +119,18 @@ fn position(mark: &Watermark) -> (u64, u32) {
 }
 
 fn damaged(stop: &Stop) -> Error {
-    Error::Damaged { file: stop.path.clone(), offset: u64::from(stop.offset), why: stop.why.clone() }
+    Error::Damaged {
+        file: stop.path.clone(),
+        offset: u64::from(stop.offset),
+        why: stop.why.clone(),
+    }
 }
 
 /// All frames that follow one another, and where that ended if it ended early.
-fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<(Vec<Located>, Option<Stop>)> {
+fn read_frames(
+    segments: &[(u64, PathBuf)],
+    ring: &Keyring,
+) -> Result<(Vec<Located>, Option<Stop>)> {
     let mut frames: Vec<Located> = Vec::new();
     let mut stopped: Option<Stop> = None;
     for (number, path) in segments {
@@ -133,9 +150,12 @@ fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<(Vec<Locat
             }
         };
         while let Some(rest) = bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
-            let read = keys
-                .scan(offset, rest)
-                .and_then(|scanned| Ok((JournalFrame::decode(scanned.kind, &scanned.plaintext)?, scanned)));
+            let read = keys.scan(offset, rest).and_then(|scanned| {
+                Ok((
+                    JournalFrame::decode(scanned.kind, &scanned.plaintext)?,
+                    scanned,
+                ))
+            });
             let (frame, scanned) = match read {
                 Ok(read) => read,
                 Err(error) => {
@@ -144,14 +164,24 @@ fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<(Vec<Locat
                 }
             };
             if !chain.accepts(&frame.header().previous, &mut frames, &mut stopped) {
-                stopped.get_or_insert(stop(*number, path, offset, "it does not follow the frame before".into()));
+                stopped.get_or_insert(stop(
+                    *number,
+                    path,
+                    offset,
+                    "it does not follow the frame before".into(),
+                ));
                 // Its mark still counts: it may prove that what is missing before it was synced.
                 note_mark(&mut frames, &frame, *number, path, offset);
                 return Ok((frames, stopped));
             }
             chain = Chain::After(scanned.digest);
-            let located =
-                Located { segment: *number, path: path.clone(), offset, digest: scanned.digest, frame };
+            let located = Located {
+                segment: *number,
+                path: path.clone(),
+                offset,
+                digest: scanned.digest,
+                frame,
+            };
             frames.push(located);
             offset += scanned.length;
         }
@@ -170,13 +200,23 @@ enum Chain {
 impl Chain {
     /// Whether a frame with this predecessor continues the chain. A segment that was started after a failed
     /// sync continues from the last synced frame; what the condemned segment holds beyond it was written again.
-    fn accepts(&self, previous: &Digest, frames: &mut Vec<Located>, stopped: &mut Option<Stop>) -> bool {
+    fn accepts(
+        &self,
+        previous: &Digest,
+        frames: &mut Vec<Located>,
+        stopped: &mut Option<Stop>,
+    ) -> bool {
         let Self::After(last) = self else { return true };
         if last == previous {
             *stopped = None;
             return true;
         }
-        let Some(index) = frames.iter().rposition(|located| located.digest == *previous) else { return false };
+        let Some(index) = frames
+            .iter()
+            .rposition(|located| located.digest == *previous)
+        else {
+            return false;
+        };
         frames.truncate(index + 1);
         *stopped = None;
         true
@@ -184,15 +224,35 @@ impl Chain {
 }
 
 fn stop(segment: u64, path: &Path, offset: u32, why: String) -> Stop {
-    Stop { segment, path: path.to_owned(), offset, why }
+    Stop {
+        segment,
+        path: path.to_owned(),
+        offset,
+        why,
+    }
 }
 
 /// Keeps the watermark of a frame that is not part of the chain.
-fn note_mark(frames: &mut Vec<Located>, frame: &JournalFrame, segment: u64, path: &Path, offset: u32) {
+fn note_mark(
+    frames: &mut Vec<Located>,
+    frame: &JournalFrame,
+    segment: u64,
+    path: &Path,
+    offset: u32,
+) {
     let header = *frame.header();
     let digest = frames.last().map_or(Digest::NONE, |last| last.digest);
-    let frame = JournalFrame::Watermark(FrameHeader { lsn: Lsn(0), ..header });
-    frames.push(Located { segment, path: path.to_owned(), offset, digest, frame });
+    let frame = JournalFrame::Watermark(FrameHeader {
+        lsn: Lsn(0),
+        ..header
+    });
+    frames.push(Located {
+        segment,
+        path: path.to_owned(),
+        offset,
+        digest,
+        frame,
+    });
 }
 
 /// Frames turned into transactions, up to where they can be trusted.
@@ -206,7 +266,13 @@ struct Assembled {
 
 impl Default for Assembled {
     fn default() -> Self {
-        Self { checkpoint: None, transactions: Vec::new(), parts: Vec::new(), previous: Digest::NONE, torn: false }
+        Self {
+            checkpoint: None,
+            transactions: Vec::new(),
+            parts: Vec::new(),
+            previous: Digest::NONE,
+            torn: false,
+        }
     }
 }
 
@@ -248,11 +314,18 @@ impl Assembled {
 }
 
 /// Whether every frame of an open pack that a transaction names is there.
-fn names_only_what_opens(transaction: &Transaction, opens: &mut impl FnMut(&Pointer) -> bool) -> bool {
-    transaction.edits.iter().flat_map(pointers).all(|pointer| match pointer.place {
-        Place::Open { .. } => opens(&pointer),
-        Place::Pack { .. } => true,
-    })
+fn names_only_what_opens(
+    transaction: &Transaction,
+    opens: &mut impl FnMut(&Pointer) -> bool,
+) -> bool {
+    transaction
+        .edits
+        .iter()
+        .flat_map(pointers)
+        .all(|pointer| match pointer.place {
+            Place::Open { .. } => opens(&pointer),
+            Place::Pack { .. } => true,
+        })
 }
 
 fn pointers(edit: &Edit) -> Vec<Pointer> {
@@ -265,5 +338,8 @@ fn pointers(edit: &Edit) -> Vec<Pointer> {
         Content::Frame(pointer) => Some(*pointer),
         Content::Bytes(_) => None,
     };
-    pieces.iter().filter_map(|piece| frame(&piece.content)).collect()
+    pieces
+        .iter()
+        .filter_map(|piece| frame(&piece.content))
+        .collect()
 }

@@ -74,7 +74,11 @@ pub(super) struct Segments {
 impl Segments {
     pub(super) fn create(start: Start, ring: Arc<Keyring>) -> Result<Self> {
         let open = Open::create(&start.dir, start.segment, &ring)?;
-        let watermark = Watermark { segment: start.segment, offset: PREAMBLE, pack: None };
+        let watermark = Watermark {
+            segment: start.segment,
+            offset: PREAMBLE,
+            pack: None,
+        };
         Ok(Self {
             closed: folder_size(&start.dir)?,
             dir: start.dir,
@@ -151,10 +155,15 @@ impl Segments {
         };
         if let Err(error) = result {
             // Where even that fails, the next sync must not trust the condemned file either.
-            self.rewrite().unwrap_or_else(|again| self.broken = Some(again));
+            self.rewrite()
+                .unwrap_or_else(|again| self.broken = Some(again));
             return Err(error);
         }
-        let watermark = Watermark { segment: self.open.number, offset: self.open.offset, pack };
+        let watermark = Watermark {
+            segment: self.open.number,
+            offset: self.open.offset,
+            pack,
+        };
         self.synced = (self.previous, watermark);
         self.unsynced.clear();
         self.unsynced_bytes = 0;
@@ -167,7 +176,10 @@ impl Segments {
 
     /// After a failure: writes everything above the watermark to a new segment (synced by the next sync).
     fn rewrite(&mut self) -> Result<()> {
-        log::error!("journal {} failed to sync; continuing in a new segment", self.open.path.display());
+        log::error!(
+            "journal {} failed to sync; continuing in a new segment",
+            self.open.path.display()
+        );
         self.roll()?;
         self.previous = self.synced.0;
         for unsynced in std::mem::take(&mut self.unsynced) {
@@ -177,7 +189,8 @@ impl Segments {
                     self.unsynced.push(Unsynced::Batch { first, bytes });
                 }
                 Unsynced::Checkpoint(checkpoint) => {
-                    let frame = JournalFrame::Checkpoint(self.header(checkpoint.lsn), checkpoint.clone());
+                    let frame =
+                        JournalFrame::Checkpoint(self.header(checkpoint.lsn), checkpoint.clone());
                     self.write_frames(vec![frame]);
                     self.unsynced.push(Unsynced::Checkpoint(checkpoint));
                 }
@@ -192,7 +205,11 @@ impl Segments {
             .chunks(PART)
             .enumerate()
             .map(|(index, chunk)| {
-                let part = if index + 1 == count { Part::Last } else { Part::More };
+                let part = if index + 1 == count {
+                    Part::Last
+                } else {
+                    Part::More
+                };
                 JournalFrame::Transactions(self.header(first), part, chunk.to_vec())
             })
             .collect();
@@ -200,7 +217,12 @@ impl Segments {
     }
 
     fn header(&self, lsn: Lsn) -> FrameHeader {
-        FrameHeader { session: self.session, lsn, previous: self.previous, watermark: self.synced.1 }
+        FrameHeader {
+            session: self.session,
+            lsn,
+            previous: self.previous,
+            watermark: self.synced.1,
+        }
     }
 
     /// Seals frames one after another (each names the one before) and writes them with one call.
@@ -208,9 +230,14 @@ impl Segments {
         let mut out = Vec::new();
         for mut frame in frames {
             frame.header_mut().previous = self.previous;
-            let sealed = frame
-                .encode()
-                .and_then(|plain| prepare(self.ring.structure(), frame.kind(), &plain, Compression::Off));
+            let sealed = frame.encode().and_then(|plain| {
+                prepare(
+                    self.ring.structure(),
+                    frame.kind(),
+                    &plain,
+                    Compression::Off,
+                )
+            });
             let prepared = match sealed {
                 Ok(prepared) => prepared,
                 Err(error) => {
@@ -224,7 +251,11 @@ impl Segments {
             self.open.keys.seal(offset, &prepared, &mut out[at..]);
             self.previous = prepared.digest();
         }
-        if let Err(source) = self.open.file.write_all_at(&out, u64::from(self.open.offset)) {
+        if let Err(source) = self
+            .open
+            .file
+            .write_all_at(&out, u64::from(self.open.offset))
+        {
             // The next sync answers it and starts over in a new file.
             self.broken = Some(Error::io("write", &self.open.path, source));
         }
@@ -236,17 +267,32 @@ impl Open {
     fn create(dir: &Path, number: u64, ring: &Keyring) -> Result<Self> {
         let path = dir.join(format!("{number:016x}"));
         let salt = Salt::random().map_err(|error| Error::of_object("journal", error))?;
-        let preamble = Preamble { purpose: Purpose::Journal, epoch: ring.current().epoch, salt };
-        let keys = PackKeys::new(ring, &preamble).map_err(|error| Error::of_object("journal", error))?;
+        let preamble = Preamble {
+            purpose: Purpose::Journal,
+            epoch: ring.current().epoch,
+            salt,
+        };
+        let keys =
+            PackKeys::new(ring, &preamble).map_err(|error| Error::of_object("journal", error))?;
         let create = || -> std::io::Result<File> {
-            let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)?;
             file.write_all_at(&preamble.encode(), 0)?;
             file.sync_data()?;
             File::open(dir)?.sync_all()?;
             Ok(file)
         };
         let file = create().map_err(|source| Error::io("create", &path, source))?;
-        Ok(Self { path, file, number, keys, offset: PREAMBLE })
+        Ok(Self {
+            path,
+            file,
+            number,
+            keys,
+            offset: PREAMBLE,
+        })
     }
 }
 
@@ -256,7 +302,10 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let number = path.file_name().and_then(|name| name.to_str()).filter(|name| name.len() == 16);
+        let number = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| name.len() == 16);
         if let Some(number) = number.and_then(|name| u64::from_str_radix(name, 16).ok()) {
             segments.push((number, path));
         }
@@ -268,7 +317,10 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
 fn folder_size(dir: &Path) -> Result<u64> {
     let mut size = 0;
     for (_, path) in list(dir)? {
-        size += path.metadata().map_err(|source| Error::io("look at", &path, source))?.len();
+        size += path
+            .metadata()
+            .map_err(|source| Error::io("look at", &path, source))?
+            .len();
     }
     Ok(size)
 }

@@ -178,8 +178,8 @@ impl<R: Resident> View<'_, R> {
         let tag = key.tag().unwrap_or_default();
         self.resident.spill(tag, pointer).ok_or_else(|| {
             Stop::Need(Need {
-                nodes: Vec::new(),
                 spills: vec![(tag, *pointer)],
+                ..Need::default()
             })
         })
     }

@@ -212,8 +212,8 @@ impl<'a> Walk<'a> {
     async fn spill(&mut self, key: &Key, pointer: &Pointer, inode: Inode) -> Result<()> {
         let tag = key.tag().unwrap_or(0);
         let need = Need {
-            nodes: Vec::new(),
             spills: vec![(tag, *pointer)],
+            ..Need::default()
         };
         if self.nodes.spill(tag, pointer).is_some() {
             return Ok(());
@@ -236,7 +236,7 @@ impl<'a> Walk<'a> {
             let nodes = run.iter().map(|(_, child)| child).filter(fresh);
             let need = Need {
                 nodes: nodes.copied().collect(),
-                spills: Vec::new(),
+                ..Need::default()
             };
             let _ = self.nodes.fetch_all(&need, &mut Pins::default()).await;
         }
