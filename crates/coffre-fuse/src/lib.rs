@@ -1,1 +1,13 @@
-//! placeholder
+//! Mounts a Coffre vault: translates FUSE requests, calls the library, replies. It decides nothing.
+
+mod convert;
+mod errno;
+mod mount;
+mod requests;
+
+pub use mount::AllowOther;
+pub use mount::Mount;
+pub use mount::MountError;
+pub use mount::MountOptions;
+pub use mount::Writing;
+pub use mount::unmount;

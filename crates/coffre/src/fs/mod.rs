@@ -30,7 +30,6 @@ mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coffre_format::id::Inode;
 
 use crate::error::Error;
 use crate::error::Refusal;
@@ -40,6 +39,9 @@ use crate::fs::inner::Inner;
 use crate::fs::namespace::Privileges;
 use crate::vault::Vault;
 
+pub use coffre_format::id::Inode;
+pub use coffre_format::record::FileKind;
+pub use coffre_format::record::Timestamp;
 pub use types::*;
 
 /// An open file system. Clones share it; the last one to be dropped stops the background work.

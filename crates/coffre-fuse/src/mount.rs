@@ -1,0 +1,304 @@
+//! Mounting and unmounting: what can be wrong with a mount point, and what the kernel is told to expect.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use coffre::fs::Filesystem;
+use coffre::fs::Invalidation;
+use fuser::BackgroundSession;
+use fuser::Config;
+use fuser::INodeNo;
+use fuser::MountOption;
+use fuser::Notifier;
+use fuser::SessionACL;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use tokio::runtime::Handle;
+
+use crate::requests::Requests;
+
+/// Whether other users may look in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AllowOther {
+    /// Everybody, as far as permissions go.
+    Yes,
+    /// Only who mounted it.
+    No,
+}
+
+/// Whether the mount takes changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    /// Yes.
+    Allowed,
+    /// No: a read-only mount.
+    Refused,
+}
+
+/// How to mount.
+#[derive(Debug, Clone, Copy)]
+pub struct MountOptions {
+    /// Whether it takes changes.
+    pub writing: Writing,
+    /// Whether other users may look in.
+    pub allow_other: AllowOther,
+    /// Threads that serve requests.
+    pub threads: usize,
+}
+
+/// Why a vault could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// The folder is not there.
+    #[error("{0} does not exist; create it with `mkdir -p {0}`")]
+    NoMountPoint(PathBuf),
+    /// It is a file.
+    #[error("{0} is not a folder; choose an empty folder to mount on")]
+    NotAFolder(PathBuf),
+    /// Something is in it.
+    #[error("{0} is not empty; choose an empty folder to mount on, so that nothing is hidden")]
+    NotEmpty(PathBuf),
+    /// A mount is there, or its server died.
+    #[error("something is mounted on {0} already; unmount it with `fusermount3 -u {0}`")]
+    AlreadyMounted(PathBuf),
+    /// The kernel has no FUSE.
+    #[error(
+        "/dev/fuse is missing: load the fuse module (`modprobe fuse`), or in a container pass `--device /dev/fuse --cap-add SYS_ADMIN`; `coffre ls`, `get` and `put` work without it"
+    )]
+    NoFuse,
+    /// Ordinary users need a helper.
+    #[error("fusermount3 is missing, which mounts for ordinary users; install the package fuse3")]
+    NoHelper,
+    /// The administrator does not allow it.
+    #[error(
+        "other users may not look into mounts of ordinary users; add `user_allow_other` to /etc/fuse.conf, or leave --allow-other out"
+    )]
+    AllowOtherRefused,
+    /// Programs use it.
+    #[error("{0} is in use; close the programs that work in it (`fuser -m {0}` lists them)")]
+    InUse(PathBuf),
+    /// Everything else.
+    #[error("cannot mount on {path}: {source}")]
+    Failed {
+        /// The mount point.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// A mounted vault.
+pub struct Mount {
+    session: BackgroundSession,
+    path: PathBuf,
+}
+
+impl Mount {
+    /// Mounts a file system on an empty folder. Returns when it is usable.
+    pub fn start(
+        filesystem: Filesystem,
+        path: &Path,
+        options: MountOptions,
+        runtime: Handle,
+    ) -> Result<Self, MountError> {
+        check(path, options)?;
+        let failed = |source| MountError::Failed {
+            path: path.to_owned(),
+            source,
+        };
+        let requests = Requests::new(filesystem.clone(), runtime.clone());
+        let session = fuser::Session::new(requests, path, &config(options))
+            .map_err(|source| explain(path, source))?;
+        let session = session.spawn().map_err(failed)?;
+        widen_readahead(path);
+        spawn_invalidations(filesystem, session.notifier(), runtime);
+        Ok(Self {
+            session,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until it is unmounted, from here or elsewhere.
+    pub fn wait(self) -> Result<(), MountError> {
+        let Self { session, path } = self;
+        session
+            .join()
+            .map_err(|source| MountError::Failed { path, source })
+    }
+}
+
+/// Unmounts what is mounted on a path; its server then ends by itself.
+pub fn unmount(path: &Path) -> Result<(), MountError> {
+    let failed = |source| MountError::Failed {
+        path: path.to_owned(),
+        source,
+    };
+    if rustix::process::geteuid().is_root() {
+        return match rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::BUSY) => Err(MountError::InUse(path.to_owned())),
+            Err(error) => Err(failed(error.into())),
+        };
+    }
+    let output = Command::new("fusermount3")
+        .arg("-u")
+        .arg("--")
+        .arg(path)
+        .output()
+        .map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if words.contains("busy") {
+        return Err(MountError::InUse(path.to_owned()));
+    }
+    Err(failed(io::Error::other(words)))
+}
+
+fn check(path: &Path, options: MountOptions) -> Result<(), MountError> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err(MountError::NoFuse);
+    }
+    let metadata = match path.symlink_metadata() {
+        Ok(_) => path.metadata(),
+        Err(error) => Err(error),
+    };
+    match metadata {
+        Ok(metadata) if !metadata.is_dir() => return Err(MountError::NotAFolder(path.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(MountError::NoMountPoint(path.to_owned()));
+        }
+        // "Transport endpoint is not connected": the server of an older mount died.
+        Err(error) if error.raw_os_error() == Some(107) => {
+            return Err(MountError::AlreadyMounted(path.to_owned()));
+        }
+        Err(source) => {
+            return Err(MountError::Failed {
+                path: path.to_owned(),
+                source,
+            });
+        }
+    }
+    if is_mount_point(path) {
+        return Err(MountError::AlreadyMounted(path.to_owned()));
+    }
+    let mut entries = path.read_dir().map_err(|source| MountError::Failed {
+        path: path.to_owned(),
+        source,
+    })?;
+    if entries.next().is_some() {
+        return Err(MountError::NotEmpty(path.to_owned()));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let helper = [
+        "/usr/bin/fusermount3",
+        "/bin/fusermount3",
+        "/usr/local/bin/fusermount3",
+    ];
+    if !helper.iter().any(|path| Path::new(path).exists())
+        && std::env::var_os("FUSERMOUNT_PATH").is_none()
+    {
+        return Err(MountError::NoHelper);
+    }
+    let allowed = || {
+        let conf = std::fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
+        conf.lines().any(|line| line.trim() == "user_allow_other")
+    };
+    if options.allow_other == AllowOther::Yes && !allowed() {
+        return Err(MountError::AllowOtherRefused);
+    }
+    Ok(())
+}
+
+/// A folder on another device than its parent.
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(own), Ok(parent)) = (path.metadata(), path.join("..").metadata()) else {
+        return false;
+    };
+    own.dev() != parent.dev()
+}
+
+fn explain(path: &Path, source: io::Error) -> MountError {
+    match source.kind() {
+        io::ErrorKind::NotFound => MountError::NoHelper,
+        _ => MountError::Failed {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+fn config(options: MountOptions) -> Config {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName("coffre".into()),
+        MountOption::Subtype("coffre".into()),
+        MountOption::DefaultPermissions,
+        MountOption::NoAtime,
+    ];
+    if options.writing == Writing::Refused {
+        config.mount_options.push(MountOption::RO);
+    }
+    config.acl = match options.allow_other {
+        AllowOther::Yes => SessionACL::All,
+        AllowOther::No => SessionACL::Owner,
+    };
+    config.n_threads = Some(options.threads.max(1));
+    config.clone_fd = true;
+    config
+}
+
+/// The kernel reads ahead 128 KiB on any FUSE mount; root may allow more, which sequential readers feel.
+fn widen_readahead(path: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    // Asking the mount itself would wait for a thread of ours, and there is one.
+    let Ok(metadata) = path.metadata() else {
+        return;
+    };
+    let (major, minor) = (
+        rustix::fs::major(metadata.dev()),
+        rustix::fs::minor(metadata.dev()),
+    );
+    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(error) = std::fs::write(&setting, "1024") {
+        log::debug!("read-ahead stays as it is: {error}");
+    }
+}
+
+/// Tells the kernel what other devices changed, from a thread that serves no request.
+fn spawn_invalidations(filesystem: Filesystem, notifier: Notifier, runtime: Handle) {
+    let work = move || {
+        while let Some(stale) = runtime.block_on(filesystem.invalidations()) {
+            for invalidation in stale {
+                let told = match &invalidation {
+                    Invalidation::Entry(parent, name) => {
+                        notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))
+                    }
+                    Invalidation::Inode(inode) => notifier.inval_inode(INodeNo(inode.0), 0, 0),
+                };
+                if let Err(error) = told {
+                    log::debug!("the kernel was not told of a change: {error}");
+                }
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new()
+        .name("coffre-notify".into())
+        .spawn(work)
+    {
+        log::error!("changes of other devices will be seen late: {error}");
+    }
+}
