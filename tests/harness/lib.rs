@@ -1,1 +1,9 @@
-//! placeholder
+//! What the promises are tested with: vaults in temporary folders, mounts, and real programs run on them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+pub mod mounted;
+pub mod programs;
+pub mod world;
+
+pub use mounted::Mounted;
+pub use world::World;
