@@ -1,8 +1,10 @@
 //! What the promises are tested with: vaults in temporary folders, mounts, and real programs run on them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+pub mod compare;
 pub mod mounted;
 pub mod programs;
+pub mod s3;
 pub mod world;
 
 pub use mounted::Mounted;

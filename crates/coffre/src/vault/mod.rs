@@ -41,6 +41,7 @@ mod chain;
 mod check;
 mod checkpoint;
 mod commits;
+pub mod copy;
 mod create;
 mod device;
 mod heads;

@@ -1,0 +1,32 @@
+//! All tests, with their set-up.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::run::has;
+use crate::setup;
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}
+
+/// `cargo xtask test [FILTER…]`
+pub fn run(filter: &[String]) -> Result<()> {
+    setup::programs();
+    let python = setup::python(&std::path::absolute(target())?);
+    // Tests run the command as a user would: it is built first.
+    crate::run::run(Command::new("cargo").args(["build", "--quiet", "--package", "coffre-cli", "--bin", "coffre"]))?;
+    let mut tests = Command::new("cargo");
+    if has("cargo-nextest") {
+        tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
+    } else {
+        tests.args(["test", "--workspace", "--no-fail-fast"]);
+    }
+    if let Some(python) = python {
+        tests.env("COFFRE_PYTHON", python);
+    }
+    crate::run::run(tests.args(filter))
+}

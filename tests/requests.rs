@@ -1,0 +1,101 @@
+//! What the drive costs in requests and bytes: counted, not timed.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use bytes::Bytes;
+use coffre::fs::Filesystem;
+use coffre::fs::Inode;
+use coffre::fs::OpenMode;
+use coffre::fs::Owner;
+use coffre::store::Counts;
+use coffre::store::StoreUri;
+use coffre::vault::Access;
+use coffre_tests::World;
+
+const OWNER: Owner = Owner { uid: 0, gid: 0, mode: 0o644 };
+
+fn memory(name: &str) -> World {
+    World::at(StoreUri::parse(&format!("memory://requests-{name}")).unwrap())
+}
+
+fn counts(files: &Filesystem) -> Counts {
+    files.vault().store().counts()
+}
+
+async fn write(files: &Filesystem, name: &str, content: &[u8]) {
+    let (_, handle) = files.create(Inode::ROOT, name.as_bytes(), OWNER).await.unwrap();
+    for (index, chunk) in content.chunks(1 << 20).enumerate() {
+        files.write(handle, (index << 20) as u64, Bytes::copy_from_slice(chunk)).await.unwrap();
+    }
+    files.release(handle).await.unwrap();
+}
+
+/// Requests that a machine which knows only the passphrase makes until it has listed the root with attributes.
+async fn first_listing(world: &World, expected: usize) -> u64 {
+    let vault = world.open("fresh", Access::ReadOnly).await.unwrap();
+    let files = Filesystem::open(vault, world.options("fresh", Access::ReadOnly)).await.unwrap();
+    let handle = files.open_directory(Inode::ROOT).await.unwrap();
+    let mut cookie = 0;
+    let mut names = 0;
+    loop {
+        let listed = files.read_directory(handle, cookie, 512, true).await.unwrap();
+        let Some(last) = listed.last() else { break };
+        cookie = last.cookie;
+        names += listed.len();
+    }
+    assert_eq!(names, expected + 2);
+    counts(&files).requests()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_small_files_take_at_most_ten_puts() {
+    let world = memory("small");
+    drop(world.create("a").await);
+    let files = world.files("a").await;
+    let before = counts(&files);
+    for index in 0..1000u32 {
+        let content: Vec<u8> = (0..4096u32).map(|at| (at * index >> 5) as u8 ^ (at as u8).rotate_left(3)).collect();
+        write(&files, &format!("file {index}"), &content).await;
+    }
+    files.close().await.unwrap();
+    let puts = counts(&files).puts - before.puts;
+    assert!(puts <= 10, "{puts} PUTs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_changed_byte_of_a_gibibyte_sends_little() {
+    let world = memory("byte");
+    drop(world.create("a").await);
+    let files = world.files("a").await;
+    let (_, handle) = files.create(Inode::ROOT, b"big", OWNER).await.unwrap();
+    let mut chunk = vec![0; 1 << 20];
+    for index in 0..1024u64 {
+        blake3::Hasher::new().update(&index.to_le_bytes()).finalize_xof().fill(&mut chunk);
+        files.write(handle, index << 20, Bytes::copy_from_slice(&chunk)).await.unwrap();
+    }
+    files.release(handle).await.unwrap();
+    files.publish().await.unwrap();
+    let before = counts(&files);
+    assert!(before.sent > 1 << 30, "the content itself was sent: {} bytes", before.sent);
+    let big = files.lookup(Inode::ROOT, b"big").await.unwrap();
+    let handle = files.open_file(big.inode, OpenMode::Write).await.unwrap();
+    files.write(handle, 777_777_777, Bytes::from_static(b"!")).await.unwrap();
+    files.publish().await.unwrap();
+    let sent = counts(&files).sent - before.sent;
+    assert!(sent <= 512 * 1024, "{sent} bytes were sent for one");
+    assert_eq!(files.read(handle, 777_777_776, 3).await.unwrap()[1], b'!');
+    files.release(handle).await.unwrap();
+    files.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_lists_a_small_vault_in_ten_requests() {
+    let world = memory("first");
+    drop(world.create("a").await);
+    let files = world.files("a").await;
+    for index in 0..20 {
+        write(&files, &format!("file {index}"), b"content").await;
+    }
+    files.close().await.unwrap();
+    let requests = first_listing(&world, 20).await;
+    assert!(requests <= 10, "{requests} requests");
+}
