@@ -19,6 +19,7 @@ mod fold_sink;
 mod handle;
 mod inner;
 mod journal;
+mod keys;
 mod open;
 mod operations;
 mod path;

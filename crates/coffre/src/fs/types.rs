@@ -192,7 +192,7 @@ pub enum Invalidation {
     Inode(Inode),
 }
 /// State of the queue, for `status`.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Status {
     /// Bytes in the journal and outbox that no commit in the store contains.
     pub unpublished_bytes: u64,
@@ -224,7 +224,7 @@ pub struct Status {
     pub warnings: Vec<String>,
 }
 /// One device, for `status`.
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct DeviceStatus {
     /// Id.
     pub id: String,

@@ -1,0 +1,41 @@
+//! `coffre unmount`: uploads everything, unmounts, ends the process behind the mount.
+
+use std::path::PathBuf;
+
+use crate::commands::sync;
+use crate::control::Call;
+use crate::settings::Context;
+use crate::units;
+
+/// Unmount a vault when everything is uploaded
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coffre unmount ~/cloud
+  coffre unmount --now ~/cloud      # the rest stays in the journal until the next mount")]
+pub struct Args {
+    /// Where it is mounted
+    dir: PathBuf,
+    /// Do not wait for the upload
+    #[arg(long)]
+    now: bool,
+}
+
+/// Runs it.
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
+    let (mounted, daemon) = sync::mounted_at(context, &args.dir).await?;
+    let call = Call::Unmount { now: args.now };
+    let left = sync::call(daemon, &call, context.output).await?;
+    let output = context.output;
+    output.object(&serde_json::json!({ "unmounted": mounted.dir, "left_bytes": left }));
+    if left > 0 {
+        output.line(format_args!(
+            "unmounted {}; {} are not uploaded yet and wait in the journal for the next mount of {}",
+            mounted.dir.display(),
+            units::size(left),
+            mounted.vault
+        ));
+    } else {
+        output.line(format_args!("unmounted {}; everything is in the store", mounted.dir.display()));
+    }
+    Ok(())
+}

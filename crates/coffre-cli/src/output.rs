@@ -1,0 +1,107 @@
+//! What people and scripts see: text or JSON on standard output, notes and progress on standard error.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use indicatif::ProgressDrawTarget;
+use indicatif::ProgressStyle;
+use serde::Serialize;
+
+/// Where and how results are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    /// `json`: one object, or one per line; `quiet`: neither notes nor progress.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Whether scripts are listening.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A line of the result, for people; nothing in JSON.
+    pub fn line(&self, text: impl Display) {
+        if !self.json {
+            write_line(&text.to_string());
+        }
+    }
+
+    /// An object of the result, for scripts; nothing otherwise.
+    pub fn object(&self, value: &impl Serialize) {
+        if self.json {
+            let text = serde_json::to_string(value).expect("results are plain data");
+            write_line(&text);
+        }
+    }
+
+    /// A remark beside the result, on standard error.
+    pub fn note(&self, text: impl Display) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Why it failed, on standard error.
+    pub fn error(&self, error: &anyhow::Error, code: u8) {
+        let message = format!("{error:#}");
+        if self.json {
+            eprintln!("{}", serde_json::json!({ "error": message, "code": code }));
+        } else {
+            eprintln!("coffre: {message}");
+        }
+    }
+
+    /// A bar that counts bytes; shown on a terminal only. A total of 0 is "not known".
+    pub fn bytes_bar(&self, total: u64, what: &'static str) -> ProgressBar {
+        let template = if total == 0 {
+            "{msg} {bytes} {binary_bytes_per_sec}"
+        } else {
+            "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"
+        };
+        self.bar(total, what, template)
+    }
+
+    /// A line that says what is being waited for.
+    pub fn spinner(&self, what: &'static str) -> ProgressBar {
+        self.bar(0, what, "{spinner} {msg}")
+    }
+
+    fn bar(&self, total: u64, what: &'static str, template: &str) -> ProgressBar {
+        let shown = !self.json && !self.quiet && std::io::stderr().is_terminal();
+        let target = if shown {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let length = (total > 0).then_some(total);
+        let bar = ProgressBar::with_draw_target(length, target).with_message(what);
+        bar.set_style(ProgressStyle::with_template(template).expect("templates are constant"));
+        if shown {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        bar
+    }
+}
+
+/// A reader that has gone away (`| head`) is no error; there is nobody to tell.
+fn write_line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+}
+
+/// Writes a whole text to standard output.
+pub fn pipe(text: &[u8]) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

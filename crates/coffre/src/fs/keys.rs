@@ -1,0 +1,49 @@
+//! Key slots through the file system, because a change of them is a commit of the tree.
+
+use coffre_format::id::Inode;
+use coffre_format::id::SlotId;
+use coffre_format::keyslot::KdfParams;
+use coffre_format::keyslot::Secret;
+use coffre_format::record::Key;
+use coffre_format::record::Record;
+use coffre_format::record::Value;
+use coffre_format::record::tag;
+use coffre_format::transaction::Edit;
+
+use crate::error::Result;
+use crate::fs::Filesystem;
+use crate::vault::SlotInfo;
+
+impl Filesystem {
+    /// All key slots that the tree lists or the store holds.
+    pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
+        self.vault().slots(self.nodes(), &self.root()).await
+    }
+
+    /// Adds a slot that `secret` opens: up and read back, then a commit that lists it.
+    pub async fn add_slot(&self, secret: &Secret, label: &str) -> Result<SlotId> {
+        let (record, key) = self
+            .vault()
+            .add_slot(secret, label, KdfParams::DEFAULT)
+            .await?;
+        let id = SlotId::from_slice(key.rest()).map_err(crate::Error::Secret)?;
+        self.change(key.clone(), Edit::Put(key, Value::Record(Record::Slot(record))))
+            .await?;
+        Ok(id)
+    }
+
+    /// Removes a slot: a commit without it, then its object.
+    pub async fn remove_slot(&self, id: SlotId) -> Result<()> {
+        let key = Key::new(Inode::VAULT, tag::SLOT, &id.0);
+        self.change(key.clone(), Edit::Delete(key)).await?;
+        self.vault().delete_slot_object(id).await
+    }
+
+    async fn change(&self, key: Key, edit: Edit) -> Result<()> {
+        let writer = self.inner.writer()?;
+        // The leaf it goes into must be here before the edit is accepted.
+        self.inner.query(|view, _| view.get(&key)).await?;
+        self.inner.core().commit(vec![edit], &writer.journal)?;
+        self.publish().await
+    }
+}
