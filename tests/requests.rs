@@ -1,14 +1,31 @@
 //! What the drive costs in requests and bytes: counted, not timed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre::store::Counts;
+use coffre::store::Outbox;
+use coffre::store::Reader;
 use coffre::store::StoreUri;
+use coffre::tree;
+use coffre::tree::Changes;
+use coffre::tree::Nodes;
+use coffre::tree::Source;
 use coffre::vault::Access;
+use coffre::vault::Draft;
+use coffre::vault::PackSink;
+use coffre_format::commit::Vector;
+use coffre_format::id::Lsn;
+use coffre_format::id::SessionPrefix;
+use coffre_format::name::ObjectName;
+use coffre_format::record::Key;
+use coffre_format::record::Record;
+use coffre_format::record::Value;
 use coffre_tests::World;
 
 const OWNER: Owner = Owner { uid: 0, gid: 0, mode: 0o644 };
@@ -97,5 +114,58 @@ async fn a_new_device_lists_a_small_vault_in_ten_requests() {
     }
     files.close().await.unwrap();
     let requests = first_listing(&world, 20).await;
+    assert!(requests <= 10, "{requests} requests");
+}
+
+/// Builds a tree of four levels through the library: far too many records to make one file at a time.
+async fn deep_vault(world: &World) {
+    let vault = world.create("a").await;
+    let outbox = Outbox::open(&world.dir.path().join("outbox")).unwrap();
+    let nodes = Nodes::new(Reader::new(world.store(), None, outbox), vault.ring(), 1 << 30);
+    let mut root = vault.heads().base.commit.body.root;
+    let mut packs = Vec::new();
+    let mut level = 0;
+    for batch in 0..20u64 {
+        let mut changes = Changes::default();
+        for index in 0..250_000 {
+            let key = Key::link(Inode((1 << 32) + batch * 250_000 + index), Inode(2), b"x");
+            changes.put(key, Arc::new(Value::Record(Record::Link)));
+        }
+        let ring = vault.ring();
+        let mut sink = PackSink::new(ring.clone(), 16 << 20).unwrap();
+        let edited = tree::edit(&root, &changes, ring.structure(), &nodes, &mut sink).await.unwrap();
+        let sealed = sink.finish().unwrap();
+        root = sealed.settled.child(edited);
+        for pack in sealed.packs {
+            packs.push(pack.added());
+            vault.store().put(&ObjectName::Pack(pack.name()), pack.bytes).await.unwrap();
+        }
+        for (child, node) in sealed.nodes {
+            nodes.insert(&child, node);
+        }
+        level = nodes.fetch(&root).await.unwrap().level;
+        if level == 3 {
+            break;
+        }
+    }
+    assert_eq!(level, 3, "the tree has four levels");
+    let draft = Draft {
+        root,
+        merged: Vector::new(),
+        packs,
+        node_packs: Vec::new(),
+        session: SessionPrefix(1),
+        lsn: Lsn(1),
+        label: String::new(),
+    };
+    vault.publish(draft).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_device_lists_a_deep_vault_in_ten_requests() {
+    let world = memory("deep");
+    deep_vault(&world).await;
+    world.forget("a");
+    let requests = first_listing(&world, 0).await;
     assert!(requests <= 10, "{requests} requests");
 }

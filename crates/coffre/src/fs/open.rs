@@ -55,6 +55,7 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
         }
     }
     let nodes = Nodes::new(reader, ring.clone(), options.memory / NODE_SHARE);
+    nodes.take_over(vault.nodes());
     let journal_dir = vault.state().journal();
     std::fs::create_dir_all(&journal_dir)
         .map_err(|source| Error::io("create", &journal_dir, source))?;

@@ -193,6 +193,11 @@ impl Vault {
         }
     }
 
+    /// The nodes that opening has read.
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.inner.nodes
+    }
+
     /// Where its objects are.
     pub fn store(&self) -> &Store {
         &self.inner.store
