@@ -8,15 +8,21 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use coffre::Error;
 use coffre::fs::Filesystem;
 use coffre::vault::Access;
 use coffre::vault::Vault;
+use coffre_fuse::AllowOther;
 use coffre_fuse::Mount;
+use coffre_fuse::MountError;
+use coffre_fuse::MountOptions;
+use coffre_fuse::Writing;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::control::server;
 use crate::control::server::Stop;
@@ -27,6 +33,9 @@ use crate::mounts::Mounted;
 use crate::session;
 use crate::session::Bounds;
 use crate::settings::Target;
+
+/// How long the process stays for its last answer to be read.
+const PARTING: Duration = Duration::from_millis(200);
 
 /// What is to be mounted, and how.
 pub struct Plan {
@@ -43,7 +52,11 @@ pub struct Plan {
 }
 
 /// Mounts, tells `ready`, and serves until the end; then everything is uploaded, or in the journal.
-pub async fn run(plan: &Plan, vault: Vault, ready: impl FnOnce(&Mounted) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub async fn run(
+    plan: &Plan,
+    vault: Vault,
+    ready: impl FnOnce(&Mounted) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let state = vault.state().path().to_owned();
     let filesystem = session::filesystem(&plan.target, vault, plan.access, plan.bounds).await?;
     let served = serve(plan, &state, &filesystem, ready).await;
@@ -81,39 +94,63 @@ async fn serve(
     ready(&mounted)?;
     tracing::info!("mounted {} at {}", mounted.vault, mounted.dir.display());
     let ended = loop {
-        tokio::select! {
-            _ = terminate.recv() => match end(&mut mount, filesystem, Remainder::Upload).await {
-                Err(error) if exit::code(&error) == exit::BUSY => tracing::warn!("{error:#}"),
-                ended => break ended.map(|_| ()),
+        let wish = tokio::select! {
+            _ = terminate.recv() => Wish::of_signal(),
+            _ = interrupt.recv() => Wish::of_signal(),
+            Some(Stop { now, answer }) = stop.recv() => Wish {
+                remainder: if now { Remainder::Keep } else { Remainder::Upload },
+                answer: Some(answer),
             },
-            _ = interrupt.recv() => match end(&mut mount, filesystem, Remainder::Upload).await {
-                Err(error) if exit::code(&error) == exit::BUSY => tracing::warn!("{error:#}"),
-                ended => break ended.map(|_| ()),
-            },
-            Some(Stop { now, answer }) = stop.recv() => {
-                let remainder = if now { Remainder::Keep } else { Remainder::Upload };
-                match end(&mut mount, filesystem, remainder).await {
-                    Err(error) if exit::code(&error) == exit::BUSY => {
-                        let _ = answer.send(Err(error));
-                    }
-                    ended => {
-                        mounts::forget(state);
-                        let failed = ended.as_ref().err().map(|error| Failure::new(exit::code(error), format!("{error:#}")));
-                        let _ = answer.send(ended);
-                        // Time for the answer to reach the client.
-                        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-                        break failed.map_or(Ok(()), Err);
-                    }
-                }
-            }
-            () = mount.wait() => {
+            _ = &mut mount => {
                 tracing::info!("unmounted by somebody else");
                 break finish(filesystem, Remainder::Upload).await.map(|_| ());
+            }
+        };
+        match unmount(&plan.dir, &mut mount).await {
+            Ok(()) => break fulfil(wish, state, filesystem).await,
+            // In use: everything stays as it was.
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                if let Some(answer) = wish.answer {
+                    let _ = answer.send(Err(error));
+                }
             }
         }
     };
     server.abort();
     ended
+}
+
+/// Somebody wants the mount to end.
+struct Wish {
+    remainder: Remainder,
+    answer: Option<oneshot::Sender<anyhow::Result<u64>>>,
+}
+
+impl Wish {
+    fn of_signal() -> Self {
+        Self {
+            remainder: Remainder::Upload,
+            answer: None,
+        }
+    }
+}
+
+/// After the kernel has let go: uploads, or not, and answers.
+async fn fulfil(wish: Wish, state: &Path, filesystem: &Filesystem) -> anyhow::Result<()> {
+    let ended = finish(filesystem, wish.remainder).await;
+    mounts::forget(state);
+    let Some(answer) = wish.answer else {
+        return ended.map(|_| ());
+    };
+    let failed = ended
+        .as_ref()
+        .err()
+        .map(|error| Failure::new(exit::code(error), format!("{error:#}")));
+    let _ = answer.send(ended);
+    // Time for the answer to reach the client.
+    tokio::time::sleep(PARTING).await;
+    failed.map_or(Ok(()), Err)
 }
 
 /// What happens to what is not uploaded.
@@ -123,31 +160,33 @@ enum Remainder {
     Keep,
 }
 
-fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mount> {
-    if !Path::new("/dev/fuse").exists() {
-        return Err(Failure::new(
-            exit::FAILED,
-            "this machine offers no /dev/fuse, so nothing can be mounted (load the kernel module with `modprobe fuse`; \
-             in a container, pass `--device /dev/fuse --cap-add SYS_ADMIN`). `coffre ls`, `get`, `put` and the other \
-             verbs work without",
-        ));
-    }
-    let options = coffre_fuse::MountOptions {
-        allow_other: plan.allow_other,
-        read_only: plan.access == Access::ReadOnly,
-        name: plan.target.written.clone(),
+/// Ends when the kernel has let go, by whomever.
+type Mounting = JoinHandle<Result<(), MountError>>;
+
+fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mounting> {
+    let options = MountOptions {
+        writing: match plan.access {
+            Access::ReadOnly => Writing::Refused,
+            Access::ReadWrite => Writing::Allowed,
+        },
+        allow_other: if plan.allow_other {
+            AllowOther::Yes
+        } else {
+            AllowOther::No
+        },
+        threads: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8)),
     };
     let handle = tokio::runtime::Handle::current();
-    Ok(Mount::start(filesystem.clone(), &plan.dir, options, handle)?)
+    let mount = Mount::start(filesystem.clone(), &plan.dir, options, handle)?;
+    Ok(tokio::task::spawn_blocking(move || mount.wait()))
 }
 
-/// Unmounts and closes. Busy leaves everything as it was.
-async fn end(mount: &mut Mount, filesystem: &Filesystem, remainder: Remainder) -> anyhow::Result<u64> {
-    if let Err(error) = mount.unmount().await {
-        let what = format!("it cannot be unmounted: {error}; close the files and leave the folders in it");
-        return Err(Error::Busy { what }.into());
-    }
-    finish(filesystem, remainder).await
+/// Unmounts. The kernel hands over what it has not written yet before this returns.
+async fn unmount(dir: &Path, mount: &mut Mounting) -> anyhow::Result<()> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || coffre_fuse::unmount(&dir)).await??;
+    mount.await??;
+    Ok(())
 }
 
 /// Returns the bytes that are left in the journal.

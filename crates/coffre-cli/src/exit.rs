@@ -5,6 +5,7 @@ use std::io;
 use coffre::Error;
 use coffre::error::Refusal;
 use coffre_format::FormatError;
+use coffre_fuse::MountError;
 
 /// Something else went wrong.
 pub const FAILED: u8 = 1;
@@ -54,6 +55,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         if let Some(error) = cause.downcast_ref::<Error>() {
             return code_of(error);
+        }
+        match cause.downcast_ref::<MountError>() {
+            Some(MountError::NoMountPoint(_)) => return NOT_FOUND,
+            Some(MountError::InUse(_) | MountError::AlreadyMounted(_)) => return BUSY,
+            _ => {}
         }
         if cause.downcast_ref::<FormatError>().is_some() {
             return SECRET;

@@ -125,7 +125,9 @@ fn run(cli: Cli, output: Output) -> anyhow::Result<()> {
         Verb::Man(args) => return commands::man::run(Cli::command(), args),
         verb => verb,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let done = runtime.block_on(dispatch(&context, verb));
     // Threads that still wait for a server are not waited for.
     runtime.shutdown_background();

@@ -57,7 +57,9 @@ pub fn of_state(state: &Path) -> Option<Mounted> {
 /// All mounts under a root of state folders.
 pub fn all(root: &Path) -> Vec<Mounted> {
     let folders = fs::read_dir(root).into_iter().flatten().flatten();
-    folders.filter_map(|folder| of_state(&folder.path())).collect()
+    folders
+        .filter_map(|folder| of_state(&folder.path()))
+        .collect()
 }
 
 /// The mount at a folder.

@@ -70,6 +70,11 @@ impl Output {
         self.bar(total, what, template)
     }
 
+    /// A bar that counts things.
+    pub fn count_bar(&self, what: &'static str) -> ProgressBar {
+        self.bar(1, what, "{msg} {wide_bar} {pos}/{len} {eta}")
+    }
+
     /// A line that says what is being waited for.
     pub fn spinner(&self, what: &'static str) -> ProgressBar {
         self.bar(0, what, "{spinner} {msg}")

@@ -143,12 +143,19 @@ pub struct Usage {
 impl Request {
     /// Whether it changes the vault.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::MakeFolder { .. } | Self::Remove { .. } | Self::Move { .. })
+        matches!(
+            self,
+            Self::MakeFolder { .. } | Self::Remove { .. } | Self::Move { .. }
+        )
     }
 }
 
 /// Answers a request piece by piece.
-pub async fn answer(filesystem: &Filesystem, request: Request, items: &Sender<Item>) -> anyhow::Result<()> {
+pub async fn answer(
+    filesystem: &Filesystem,
+    request: Request,
+    items: &Sender<Item>,
+) -> anyhow::Result<()> {
     match request {
         Request::Status => send(items, Item::Status(Box::new(filesystem.status()))).await,
         Request::List {
@@ -159,7 +166,9 @@ pub async fn answer(filesystem: &Filesystem, request: Request, items: &Sender<It
         Request::Stat { path, follow } => {
             let follow = if follow { Follow::Yes } else { Follow::No };
             let found = tree::resolve(filesystem, &path, follow).await?;
-            let name = path.split().map_or_else(|| path.clone(), |(_, name)| Name(name.to_vec()));
+            let name = path
+                .split()
+                .map_or_else(|| path.clone(), |(_, name)| Name(name.to_vec()));
             let entry = entry(filesystem, path, name, &found).await?;
             send(items, Item::Entry(entry)).await
         }
@@ -224,7 +233,12 @@ async fn list(
     Ok(())
 }
 
-async fn entry(filesystem: &Filesystem, path: Name, name: Name, found: &Attributes) -> anyhow::Result<Entry> {
+async fn entry(
+    filesystem: &Filesystem,
+    path: Name,
+    name: Name,
+    found: &Attributes,
+) -> anyhow::Result<Entry> {
     let target = match found.kind {
         FileKind::Symlink => Some(Name(filesystem.read_link(found.inode).await?)),
         _ => None,
@@ -249,7 +263,12 @@ async fn entry(filesystem: &Filesystem, path: Name, name: Name, found: &Attribut
     })
 }
 
-async fn make_folder(filesystem: &Filesystem, path: &Name, parents: bool, owner: (u32, u32)) -> anyhow::Result<()> {
+async fn make_folder(
+    filesystem: &Filesystem,
+    path: &Name,
+    parents: bool,
+    owner: (u32, u32),
+) -> anyhow::Result<()> {
     let owner = Owner {
         uid: owner.0,
         gid: owner.1,
@@ -278,7 +297,9 @@ async fn remove(filesystem: &Filesystem, path: &Name, recursive: bool) -> anyhow
     }
     match filesystem.remove_directory(folder, &name).await {
         Err(Error::Refused(Refusal::NotEmpty)) if !recursive => {
-            let what = format!("{path} is a folder that is not empty; `coffre rm -r` removes it with all below");
+            let what = format!(
+                "{path} is a folder that is not empty; `coffre rm -r` removes it with all below"
+            );
             Err(tree::refused(Refusal::NotEmpty, what))
         }
         done => done.map_err(|error| tree::of(path, error)),

@@ -116,7 +116,10 @@ pub fn new_passphrase(source: Option<Bytes>, weak: bool) -> anyhow::Result<Passp
             let first = typed("New passphrase: ")?;
             check_strength(&first, weak)?;
             if typed("The same again: ")? != first {
-                return Err(Error::Usage("the two passphrases differ; nothing was done".to_owned()).into());
+                return Err(Error::Usage(
+                    "the two passphrases differ; nothing was done".to_owned(),
+                )
+                .into());
             }
             first
         }
@@ -168,7 +171,12 @@ pub fn of_file(path: &Path) -> anyhow::Result<Bytes> {
 
 /// What a command prints, without its last newline (which `Passphrase` strips).
 pub fn of_command(command: &str) -> anyhow::Result<Bytes> {
-    let failed = |why: String| Failure::new(exit::FAILED, format!("the passphrase command failed: {why}"));
+    let failed = |why: String| {
+        Failure::new(
+            exit::FAILED,
+            format!("the passphrase command failed: {why}"),
+        )
+    };
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(command)
@@ -177,7 +185,8 @@ pub fn of_command(command: &str) -> anyhow::Result<Bytes> {
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     let pipe = child.stdout.take().expect("its output is piped");
-    let bytes = read_bounded(&mut pipe.take(LONGEST), LONGEST).map_err(|error| failed(error.to_string()))?;
+    let bytes = read_bounded(&mut pipe.take(LONGEST), LONGEST)
+        .map_err(|error| failed(error.to_string()))?;
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
     if !status.success() {
         return Err(failed(status.to_string()));
@@ -220,7 +229,10 @@ mod tests {
     fn a_recovery_code_is_taken_for_what_it_is() {
         let code = RecoveryCode::generate().unwrap().to_text();
         let candidates = presented(&code).candidates().unwrap();
-        assert!(matches!(candidates[..], [Secret::Recovery(_), Secret::Passphrase(_)]));
+        assert!(matches!(
+            candidates[..],
+            [Secret::Recovery(_), Secret::Passphrase(_)]
+        ));
         let candidates = presented("not a code").candidates().unwrap();
         assert!(matches!(candidates[..], [Secret::Passphrase(_)]));
     }

@@ -7,8 +7,8 @@ use coffre::Error;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
-use coffre::store::Reader;
 use coffre::store::Outbox;
+use coffre::store::Reader;
 use coffre::store::Store;
 use coffre::tree::Nodes;
 use coffre::vault::Access;
@@ -59,9 +59,16 @@ pub async fn unlock(context: &Context, target: &Target, access: Access) -> anyho
     loop {
         let opened = unlock_with(target, &presented, access).await;
         match opened {
-            Err(error) if exit::code(&error) == exit::SECRET && presented.may_ask && attempt < ATTEMPTS => {
+            Err(error)
+                if exit::code(&error) == exit::SECRET
+                    && presented.may_ask
+                    && attempt < ATTEMPTS =>
+            {
                 attempt += 1;
-                if presented.ask("That does not open it. Passphrase: ").is_err() {
+                if presented
+                    .ask("That does not open it. Passphrase: ")
+                    .is_err()
+                {
                     return Err(error);
                 }
             }
@@ -77,7 +84,11 @@ pub async fn unlock(context: &Context, target: &Target, access: Access) -> anyho
 }
 
 /// Unlocks a vault with the first candidate that opens a slot.
-pub async fn unlock_with(target: &Target, presented: &Presented, access: Access) -> anyhow::Result<Vault> {
+pub async fn unlock_with(
+    target: &Target,
+    presented: &Presented,
+    access: Access,
+) -> anyhow::Result<Vault> {
     let mut refused = Error::WrongSecret;
     for secret in presented.candidates()? {
         let store = Store::open(&target.uri)?;
@@ -92,7 +103,12 @@ pub async fn unlock_with(target: &Target, presented: &Presented, access: Access)
 }
 
 /// Opens the file system of an unlocked vault.
-pub async fn filesystem(target: &Target, vault: Vault, access: Access, bounds: Bounds) -> anyhow::Result<Filesystem> {
+pub async fn filesystem(
+    target: &Target,
+    vault: Vault,
+    access: Access,
+    bounds: Bounds,
+) -> anyhow::Result<Filesystem> {
     let options = Options {
         memory: target.memory(bounds.memory)?,
         cache: target.cache_size(bounds.cache)?,

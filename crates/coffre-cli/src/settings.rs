@@ -147,9 +147,7 @@ impl Context {
         }
         let folders = folders()?;
         let state = folders.state_dir();
-        Ok(state
-            .unwrap_or_else(|| folders.data_dir())
-            .join("coffre"))
+        Ok(state.unwrap_or_else(|| folders.data_dir()).join("coffre"))
     }
 }
 
@@ -221,9 +219,16 @@ fn profiles() -> anyhow::Result<BTreeMap<String, Profile>> {
             format!("{} line {line}: {}", path.display(), error.message()),
         )
     })?;
-    if let Some((name, _)) = file.profile.iter().find(|(_, profile)| profile.url.is_empty()) {
+    if let Some((name, _)) = file
+        .profile
+        .iter()
+        .find(|(_, profile)| profile.url.is_empty())
+    {
         let path = path.display();
-        return Err(Failure::new(exit::USAGE, format!("{path}: profile {name} has no url")));
+        return Err(Failure::new(
+            exit::USAGE,
+            format!("{path}: profile {name} has no url"),
+        ));
     }
     Ok(file.profile)
 }

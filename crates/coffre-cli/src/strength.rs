@@ -15,10 +15,42 @@ const WORDY: f64 = 0.6;
 
 /// Pieces that come first in every guesser's list.
 const COMMON: &[&str] = &[
-    "password", "passwort", "passphrase", "letmein", "welcome", "dragon", "monkey", "football", "baseball",
-    "princess", "sunshine", "superman", "iloveyou", "trustno", "master", "shadow", "michael", "charlie",
-    "secret", "changeme", "default", "admin", "root", "test", "hello", "login", "coffre", "cloud", "drive",
-    "qwertz", "qwerty", "azerty", "asdfgh", "zxcvbn", "yxcvbn", "hunter",
+    "password",
+    "passwort",
+    "passphrase",
+    "letmein",
+    "welcome",
+    "dragon",
+    "monkey",
+    "football",
+    "baseball",
+    "princess",
+    "sunshine",
+    "superman",
+    "iloveyou",
+    "trustno",
+    "master",
+    "shadow",
+    "michael",
+    "charlie",
+    "secret",
+    "changeme",
+    "default",
+    "admin",
+    "root",
+    "test",
+    "hello",
+    "login",
+    "coffre",
+    "cloud",
+    "drive",
+    "qwertz",
+    "qwerty",
+    "azerty",
+    "asdfgh",
+    "zxcvbn",
+    "yxcvbn",
+    "hunter",
 ];
 
 /// `None` if it is good enough, otherwise what to do.
@@ -80,7 +112,10 @@ fn pool(passphrase: &str) -> f64 {
         (has(|letter| letter.is_ascii_lowercase()), 26.0),
         (has(|letter| letter.is_ascii_uppercase()), 26.0),
         (has(|letter| letter.is_ascii_digit()), 10.0),
-        (has(|letter| letter.is_ascii() && !letter.is_ascii_alphanumeric()), 20.0),
+        (
+            has(|letter| letter.is_ascii() && !letter.is_ascii_alphanumeric()),
+            20.0,
+        ),
         (has(|letter| !letter.is_ascii()), 40.0),
     ] {
         if present {
@@ -104,9 +139,18 @@ mod tests {
     #[test]
     fn what_people_type_first_is_refused() {
         for weak in [
-            "", "password", "Password123!", "qwertz12345", "hunter2", "aaaaaaaaaaaaaaaaaaaa",
-            "abcdefghijklmnopqrstuvwxyz", "12345678901234567890", "Summer2026!", "wintersummer2024",
-            "test test test test", "passwordpasswordpassword",
+            "",
+            "password",
+            "Password123!",
+            "qwertz12345",
+            "hunter2",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "abcdefghijklmnopqrstuvwxyz",
+            "12345678901234567890",
+            "Summer2026!",
+            "wintersummer2024",
+            "test test test test",
+            "passwordpasswordpassword",
         ] {
             assert!(weakness(weak).is_some(), "{weak}");
         }

@@ -40,7 +40,11 @@ pub fn is_absent(error: &anyhow::Error) -> bool {
 }
 
 /// What is at a path.
-pub async fn resolve(filesystem: &Filesystem, path: &Name, follow: Follow) -> anyhow::Result<Attributes> {
+pub async fn resolve(
+    filesystem: &Filesystem,
+    path: &Name,
+    follow: Follow,
+) -> anyhow::Result<Attributes> {
     let found = filesystem.resolve(&path.0, follow).await;
     found.map_err(|error| of(path, error))
 }

@@ -60,11 +60,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    (
-        year + era * 400 + i64::from(month <= 2),
-        month,
-        day,
-    )
+    (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// `-rw-r--r--`.

@@ -28,15 +28,20 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
     refuse_mounted(&target, "read the files").await?;
     let bar = indicatif::ProgressBar::hidden();
-    session::with_filesystem(context, &target, Access::ReadOnly, |filesystem| async move {
-        let download = Download::new(&filesystem, &bar);
-        let mut out = std::io::stdout().lock();
-        for path in &args.paths {
-            let path = Name::from(path.as_os_str());
-            let found = tree::resolve(&filesystem, &path, Follow::Yes).await?;
-            download.stream(&path, found, &mut out).await?;
-        }
-        Ok(())
-    })
+    session::with_filesystem(
+        context,
+        &target,
+        Access::ReadOnly,
+        |filesystem| async move {
+            let download = Download::new(&filesystem, &bar);
+            let mut out = std::io::stdout().lock();
+            for path in &args.paths {
+                let path = Name::from(path.as_os_str());
+                let found = tree::resolve(&filesystem, &path, Follow::Yes).await?;
+                download.stream(&path, found, &mut out).await?;
+            }
+            Ok(())
+        },
+    )
     .await
 }

@@ -33,7 +33,11 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    super::refuse_mounted(&target, "a check needs the vault for itself: `coffre sync` it").await?;
+    super::refuse_mounted(
+        &target,
+        "a check needs the vault for itself: `coffre sync` it",
+    )
+    .await?;
     let vault = session::unlock(context, &target, Access::ReadOnly).await?;
     let nodes = session::nodes(&vault)?;
     let root = vault.heads().base.commit.body.root;
@@ -72,7 +76,11 @@ fn show(output: Output, report: &CheckReport, data: bool) {
         report.commits,
         report.nodes,
         report.frames,
-        if data { " verified" } else { "; content not read (--data reads it)" }
+        if data {
+            " verified"
+        } else {
+            "; content not read (--data reads it)"
+        }
     ));
     output.line(format_args!(
         "{} in the store, {} of them used by nothing",
@@ -98,7 +106,11 @@ fn verdict(report: &CheckReport) -> anyhow::Result<()> {
         code,
         format!(
             "{count} {} found; restore the objects from a copy of the store, or the files from elsewhere",
-            if count == 1 { "damage was" } else { "damages were" }
+            if count == 1 {
+                "damage was"
+            } else {
+                "damages were"
+            }
         ),
     ))
 }

@@ -23,18 +23,26 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let expected = args.verify.as_deref().map(str::parse::<CheckpointString>);
-    let expected = expected.transpose().map_err(|error| Error::Usage(error.to_string()))?;
+    let expected = expected
+        .transpose()
+        .map_err(|error| Error::Usage(error.to_string()))?;
     let target = context.target(&args.vault)?;
     super::refuse_mounted(&target, "checkpoints are not given").await?;
     let vault = session::unlock(context, &target, Access::ReadOnly).await?;
     if let Some(expected) = expected {
         vault.verify(&expected).await?;
-        context.output.object(&serde_json::json!({ "verified": true }));
-        context.output.line("the store offers this state, or a newer one that contains it");
+        context
+            .output
+            .object(&serde_json::json!({ "verified": true }));
+        context
+            .output
+            .line("the store offers this state, or a newer one that contains it");
         return Ok(());
     }
     let checkpoint = vault.checkpoint().to_string();
-    context.output.object(&serde_json::json!({ "checkpoint": checkpoint }));
+    context
+        .output
+        .object(&serde_json::json!({ "checkpoint": checkpoint }));
     context.output.line(checkpoint);
     Ok(())
 }

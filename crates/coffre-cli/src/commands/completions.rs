@@ -4,7 +4,9 @@ use crate::output::pipe;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  coffre completions bash > ~/.local/share/bash-completion/completions/coffre")]
+#[command(
+    after_help = "Example:\n  coffre completions bash > ~/.local/share/bash-completion/completions/coffre"
+)]
 pub struct Args {
     /// Which shell
     shell: clap_complete::Shell,

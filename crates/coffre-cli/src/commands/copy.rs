@@ -1,8 +1,11 @@
 //! `coffre copy`: a vault to another store, without its keys.
 
 use coffre::store::Store;
-use coffre::vault::copy;
+use coffre::vault::copy::CopyReport;
+use coffre::vault::copy::copy;
 
+use crate::exit;
+use crate::exit::Failure;
 use crate::output::Output;
 use crate::settings::Context;
 use crate::units;
@@ -21,25 +24,41 @@ pub struct Args {
     destination: String,
 }
 
+/// Names that are no objects of a vault, shown at most.
+const FOREIGN: usize = 16;
+
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let source = Store::open(&context.target(&args.source)?.uri)?;
     let destination = Store::open(&context.target(&args.destination)?.uri)?;
-    let bar = context.output.bytes_bar(0, "copying");
+    let bar = context.output.count_bar("copying");
     let report = copy(&source, &destination, &|progress| {
-        bar.set_length(progress.total_bytes);
-        bar.set_position(progress.bytes);
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
     })
     .await?;
     bar.finish_and_clear();
     show(context.output, &report);
-    Ok(())
+    match report.damaged.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(
+            exit::FORGED,
+            format!(
+                "{count} objects are damaged at the source and were left out; `coffre check` names their files"
+            ),
+        )),
+    }
 }
 
-fn show(output: Output, report: &coffre::vault::CopyReport) {
+fn show(output: Output, report: &CopyReport) {
     output.object(report);
-    for note in &report.notes {
-        output.note(format_args!("note: {note}"));
+    for damaged in &report.damaged {
+        output.line(format_args!("DAMAGED {damaged}"));
+    }
+    for foreign in report.foreign.iter().take(FOREIGN) {
+        output.note(format_args!(
+            "note: {foreign} belongs to no vault and was left"
+        ));
     }
     output.line(format_args!(
         "copied {} objects ({}); {} were there already",

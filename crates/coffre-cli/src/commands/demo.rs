@@ -52,7 +52,10 @@ pub struct Args {
 
 /// The files that the demo writes.
 const FILES: &[(&str, &str)] = &[
-    ("letters/landlord.txt", "Dear Ms Arden,\nthe boiler is broken again.\n"),
+    (
+        "letters/landlord.txt",
+        "Dear Ms Arden,\nthe boiler is broken again.\n",
+    ),
     ("diary.md", "# Monday\nNobody reads this but me.\n"),
     ("photos/lake.pgm", "P2 2 2 255\n0 64 128 255\n"),
 ];
@@ -67,7 +70,9 @@ struct Place {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let root = settings::folders().map(|folders| {
-        etcetera::base_strategy::BaseStrategy::data_dir(&folders).join("coffre").join("demo")
+        etcetera::base_strategy::BaseStrategy::data_dir(&folders)
+            .join("coffre")
+            .join("demo")
     })?;
     let place = Place {
         vault: root.join("vault"),
@@ -85,7 +90,9 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let mounted = match mount_there(&context, &target, &place, &address).await {
         Ok(()) => true,
         Err(why) => {
-            output.line(format_args!("Not mounted, the library is used without: {why:#}\n"));
+            output.line(format_args!(
+                "Not mounted, the library is used without: {why:#}\n"
+            ));
             false
         }
     };
@@ -110,7 +117,10 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 async fn prepare(place: &Place, target: &Target, output: Output) -> anyhow::Result<()> {
     fs::create_dir_all(&place.files).map_err(|error| Error::io("create", &place.files, error))?;
     if place.passphrase.exists() {
-        output.line(format_args!("Using the demo vault in {}\n", place.vault.display()));
+        output.line(format_args!(
+            "Using the demo vault in {}\n",
+            place.vault.display()
+        ));
         return Ok(());
     }
     let text = RecoveryCode::generate().map_err(Error::Secret)?.to_text();
@@ -125,7 +135,12 @@ async fn prepare(place: &Place, target: &Target, output: Output) -> anyhow::Resu
     Ok(())
 }
 
-async fn mount_there(context: &Context, target: &Target, place: &Place, address: &str) -> anyhow::Result<()> {
+async fn mount_there(
+    context: &Context,
+    target: &Target,
+    place: &Place,
+    address: &str,
+) -> anyhow::Result<()> {
     if Daemon::find(&target.state()).await.is_some() {
         return Ok(()); // an earlier demo with --keep
     }
@@ -156,12 +171,17 @@ fn through_the_kernel(dir: &Path) -> anyhow::Result<()> {
 }
 
 async fn through_the_library(context: &Context, target: &Target) -> anyhow::Result<()> {
-    session::with_filesystem(context, target, Access::ReadWrite, |filesystem| async move {
-        for (name, text) in FILES {
-            write(&filesystem, &Name(format!("/{name}").into_bytes()), text).await?;
-        }
-        Ok(())
-    })
+    session::with_filesystem(
+        context,
+        target,
+        Access::ReadWrite,
+        |filesystem| async move {
+            for (name, text) in FILES {
+                write(&filesystem, &Name(format!("/{name}").into_bytes()), text).await?;
+            }
+            Ok(())
+        },
+    )
     .await
 }
 
@@ -175,10 +195,17 @@ async fn write(filesystem: &Filesystem, path: &Name, text: &str) -> anyhow::Resu
     let (_, name) = tree::place(filesystem, path).await?;
     let hidden = indicatif::ProgressBar::hidden();
     let mut upload = Upload::new(filesystem, &hidden);
-    upload.put_stream(text.as_bytes(), folder, &name, path, owner(0o644)).await
+    upload
+        .put_stream(text.as_bytes(), folder, &name, path, owner(0o644))
+        .await
 }
 
-async fn owners_view(context: &Context, target: &Target, place: &Place, mounted: bool) -> anyhow::Result<()> {
+async fn owners_view(
+    context: &Context,
+    target: &Target,
+    place: &Place,
+    mounted: bool,
+) -> anyhow::Result<()> {
     let output = context.output;
     let seen = if mounted {
         place.files.display().to_string()
@@ -195,7 +222,10 @@ async fn owners_view(context: &Context, target: &Target, place: &Place, mounted:
     super::ask(context, &address, vec![request], |item| {
         if let Item::Entry(entry) = item {
             output.object(&entry);
-            output.line(format_args!("    {} {:>6} B  {}", entry.permissions, entry.size, entry.path));
+            output.line(format_args!(
+                "    {} {:>6} B  {}",
+                entry.permissions, entry.size, entry.path
+            ));
         }
     })
     .await
@@ -244,12 +274,19 @@ fn hexdump(offset: usize, bytes: &[u8]) -> String {
 fn farewell(output: Output, place: &Place, root: &Path, mounted: bool) {
     let (vault, files) = (place.vault.display(), place.files.display());
     let passphrase = place.passphrase.display();
-    output.line(format_args!("\nThe vault holds {}; its passphrase is in {passphrase}.", sizes()));
+    output.line(format_args!(
+        "\nThe vault holds {}; its passphrase is in {passphrase}.",
+        sizes()
+    ));
     if mounted {
         output.line(format_args!("Unmount it:    coffre unmount {files}"));
     } else {
-        output.line(format_args!("Look into it:  coffre --passphrase-file {passphrase} ls -lR {vault}"));
-        output.line(format_args!("Mount it:      coffre --passphrase-file {passphrase} mount {vault} {files}"));
+        output.line(format_args!(
+            "Look into it:  coffre --passphrase-file {passphrase} ls -lR {vault}"
+        ));
+        output.line(format_args!(
+            "Mount it:      coffre --passphrase-file {passphrase} mount {vault} {files}"
+        ));
     }
     output.line(format_args!("Delete it:     rm -r {}", root.display()));
 }

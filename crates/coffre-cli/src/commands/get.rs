@@ -48,9 +48,12 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         _ => (PathBuf::from("."), args.paths),
     };
     let output = context.output;
-    let report = session::with_filesystem(context, &target, Access::ReadOnly, |filesystem| async move {
-        fetch(&filesystem, &sources, &dest, output).await
-    })
+    let report = session::with_filesystem(
+        context,
+        &target,
+        Access::ReadOnly,
+        |filesystem| async move { fetch(&filesystem, &sources, &dest, output).await },
+    )
     .await?;
     if let Some(report) = report {
         show(output, &report, "fetched");
@@ -67,7 +70,11 @@ async fn fetch(
     let mut found = Vec::new();
     for source in sources {
         let path = Name::from(source.as_os_str());
-        let follow = if path.is_folder() { Follow::Yes } else { Follow::No };
+        let follow = if path.is_folder() {
+            Follow::Yes
+        } else {
+            Follow::No
+        };
         let attributes = tree::resolve(filesystem, &path, follow).await?;
         found.push((path, attributes));
     }

@@ -111,7 +111,9 @@ pub async fn create(
 pub fn kdf(memory: u64) -> anyhow::Result<KdfParams> {
     let kib = u32::try_from(memory / 1024).unwrap_or(u32::MAX);
     if kib < KdfParams::FLOOR.m || kib > 1024 * 1024 {
-        return Err(Error::Usage("a guess must take between 64M and 1G of memory".to_owned()).into());
+        return Err(
+            Error::Usage("a guess must take between 64M and 1G of memory".to_owned()).into(),
+        );
     }
     Ok(KdfParams {
         m: kib,
@@ -120,8 +122,14 @@ pub fn kdf(memory: u64) -> anyhow::Result<KdfParams> {
 }
 
 fn first_secret(context: &Context, target: &Target, args: &Args) -> anyhow::Result<Secret> {
-    let key_file = context.global.key_file.as_ref().or(target.profile.key_file.as_ref());
-    let key_file = key_file.map(|path| key_file_at(path, context.output)).transpose()?;
+    let key_file = context
+        .global
+        .key_file
+        .as_ref()
+        .or(target.profile.key_file.as_ref());
+    let key_file = key_file
+        .map(|path| key_file_at(path, context.output))
+        .transpose()?;
     if let (Some(file), true) = (&key_file, args.no_passphrase) {
         let file = KeyFile::new(file.as_bytes()).map_err(Error::Secret)?;
         return Ok(Secret::KeyFile(file));
@@ -168,7 +176,10 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 
 async fn refuse_used(store: &Store) -> anyhow::Result<()> {
     let listing = store.list(Prefix::All).await?;
-    let ours = listing.objects.first().map(|object| object.name.to_string());
+    let ours = listing
+        .objects
+        .first()
+        .map(|object| object.name.to_string());
     match ours.or_else(|| listing.foreign.first().cloned()) {
         None => Ok(()),
         Some(found) => Err(Error::NotEmpty {
@@ -211,7 +222,10 @@ async fn try_object(store: &Store, name: &ObjectName, bytes: &Bytes) -> anyhow::
 }
 
 fn lacking(what: &str) -> anyhow::Error {
-    Failure::new(exit::FAILED, format!("this store cannot hold a vault: {what}"))
+    Failure::new(
+        exit::FAILED,
+        format!("this store cannot hold a vault: {what}"),
+    )
 }
 
 fn tell(output: Output, target: &Target, vault: &Vault, code: Option<Zeroizing<String>>) {
@@ -220,9 +234,15 @@ fn tell(output: Output, target: &Target, vault: &Vault, code: Option<Zeroizing<S
         id: vault.id().to_string(),
         recovery_code: code.as_ref().map(|code| code.as_str()),
     });
-    output.line(format_args!("made vault {} at {}", vault.id(), target.written));
+    output.line(format_args!(
+        "made vault {} at {}",
+        vault.id(),
+        target.written
+    ));
     if let Some(code) = code {
-        output.line(format_args!("\nRecovery code (shown this once; write it down and keep it apart):\n"));
+        output.line(format_args!(
+            "\nRecovery code (shown this once; write it down and keep it apart):\n"
+        ));
         output.line(format_args!("    {}\n", code.as_str()));
         output.line("It opens the vault like the passphrase. Without either, nobody can ever open it again.");
     }

@@ -155,7 +155,10 @@ async fn act(filesystem: &Filesystem, action: Action, output: Output) -> anyhow:
         Action::Remove { slot, .. } => remove(filesystem, &slot, output).await,
         Action::Passphrase { new, .. } => {
             let old = current(filesystem).await?;
-            if !matches!(kind(&old), Some(SlotKind::Passphrase | SlotKind::PassphraseAndKeyFile)) {
+            if !matches!(
+                kind(&old),
+                Some(SlotKind::Passphrase | SlotKind::PassphraseAndKeyFile)
+            ) {
                 return Err(Error::Usage(
                     "open the vault with the passphrase that is to be changed; `key add` adds one beside a \
                      recovery code or key file"
@@ -166,7 +169,9 @@ async fn act(filesystem: &Filesystem, action: Action, output: Output) -> anyhow:
             if kind(&old) == Some(SlotKind::PassphraseAndKeyFile) {
                 output.note("note: the new passphrase opens the vault without the key file");
             }
-            let id = filesystem.add_slot(&new.passphrase()?, "passphrase").await?;
+            let id = filesystem
+                .add_slot(&new.passphrase()?, "passphrase")
+                .await?;
             filesystem.remove_slot(old.id).await?;
             added(output, id);
             Ok(())
@@ -179,12 +184,16 @@ async fn recovery(filesystem: &Filesystem, output: Output) -> anyhow::Result<()>
     let before = filesystem.slots().await?;
     let code = RecoveryCode::generate().map_err(Error::Secret)?;
     let text = code.to_text();
-    let id = filesystem.add_slot(&Secret::Recovery(code), "recovery code").await?;
+    let id = filesystem
+        .add_slot(&Secret::Recovery(code), "recovery code")
+        .await?;
     // Shown before the old ones go: there is never a moment without one.
     output.object(&serde_json::json!({ "slot": id.to_string(), "recovery_code": text.as_str() }));
     output.line("Recovery code (shown this once; write it down and keep it apart):\n");
     output.line(format_args!("    {}\n", text.as_str()));
-    let old = before.iter().filter(|slot| kind(slot) == Some(SlotKind::Recovery));
+    let old = before
+        .iter()
+        .filter(|slot| kind(slot) == Some(SlotKind::Recovery));
     for slot in old {
         filesystem.remove_slot(slot.id).await?;
     }
@@ -194,12 +203,17 @@ async fn recovery(filesystem: &Filesystem, output: Output) -> anyhow::Result<()>
 async fn remove(filesystem: &Filesystem, prefix: &str, output: Output) -> anyhow::Result<()> {
     let slots = filesystem.slots().await?;
     let prefix = prefix.to_lowercase();
-    let mut found = slots.iter().filter(|slot| slot.id.to_string().starts_with(&prefix));
+    let mut found = slots
+        .iter()
+        .filter(|slot| slot.id.to_string().starts_with(&prefix));
     let (Some(slot), None) = (found.next(), found.next()) else {
-        let what = format!("no key slot, or more than one, begins with {prefix}; see `coffre key list`");
+        let what =
+            format!("no key slot, or more than one, begins with {prefix}; see `coffre key list`");
         return Err(Failure::new(exit::NOT_FOUND, what));
     };
-    let others = slots.iter().filter(|other| other.id != slot.id && other.record.is_some());
+    let others = slots
+        .iter()
+        .filter(|other| other.id != slot.id && other.record.is_some());
     if others.count() == 0 {
         let what = "this is the only key slot: without it nobody could open the vault again; add another one first";
         return Err(Failure::new(exit::FAILED, what));
@@ -213,11 +227,19 @@ async fn remove(filesystem: &Filesystem, prefix: &str, output: Output) -> anyhow
 async fn current(filesystem: &Filesystem) -> anyhow::Result<SlotInfo> {
     let slots = filesystem.slots().await?;
     let current = slots.into_iter().find(|slot| slot.current);
-    current.ok_or_else(|| Failure::new(exit::NOT_FOUND, "the key slot that opened the vault is gone"))
+    current.ok_or_else(|| {
+        Failure::new(
+            exit::NOT_FOUND,
+            "the key slot that opened the vault is gone",
+        )
+    })
 }
 
 fn kind(slot: &SlotInfo) -> Option<SlotKind> {
-    let recorded = slot.record.as_ref().and_then(|record| SlotKind::try_from(record.kind).ok());
+    let recorded = slot
+        .record
+        .as_ref()
+        .and_then(|record| SlotKind::try_from(record.kind).ok());
     recorded.or(slot.header.map(|header| header.kind))
 }
 

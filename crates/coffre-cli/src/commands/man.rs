@@ -20,7 +20,8 @@ pub struct Args {
 /// Runs it on the description of the whole command.
 pub fn run(command: clap::Command, args: Args) -> anyhow::Result<()> {
     if let Some(dir) = args.dir {
-        return clap_mangen::generate_to(command, &dir).map_err(|error| Error::io("write", &dir, error).into());
+        return clap_mangen::generate_to(command, &dir)
+            .map_err(|error| Error::io("write", &dir, error).into());
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;

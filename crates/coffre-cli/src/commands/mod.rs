@@ -41,7 +41,12 @@ use crate::settings::Target;
 
 /// Has a vault's file system answer requests, in this process or in the one that has it mounted; `each` sees
 /// the pieces. All of them in one session, so that changes are uploaded once.
-async fn ask(context: &Context, vault: &str, requests: Vec<Request>, mut each: impl FnMut(Item)) -> anyhow::Result<()> {
+async fn ask(
+    context: &Context,
+    vault: &str,
+    requests: Vec<Request>,
+    mut each: impl FnMut(Item),
+) -> anyhow::Result<()> {
     let target = context.target(vault)?;
     let state = target.state();
     if let Some(first) = Daemon::find(&state).await {

@@ -100,7 +100,11 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         let place = place.unwrap_or_default();
         return Err(Failure::new(
             exit::BUSY,
-            format!("{} is mounted already, at {}", target.written, place.display()),
+            format!(
+                "{} is mounted already, at {}",
+                target.written,
+                place.display()
+            ),
         ));
     }
     if args.foreground {
@@ -119,7 +123,9 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 
 fn tell(context: &Context, mounted: &Mounted) {
     context.output.object(mounted);
-    context.output.line(format_args!("mounted at {}", mounted.dir.display()));
+    context
+        .output
+        .line(format_args!("mounted at {}", mounted.dir.display()));
 }
 
 fn access(args: &Args) -> Access {
@@ -150,9 +156,19 @@ fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
 /// The folder to mount at: there, empty, and not holding what the mount itself needs.
 pub fn usable_folder(dir: &Path, target: &Target) -> anyhow::Result<PathBuf> {
     let mut entries = std::fs::read_dir(dir).map_err(|error| Error::io("mount at", dir, error))?;
-    let dir = dir.canonicalize().map_err(|error| Error::io("mount at", dir, error))?;
-    let needed = [Some(target.state()), Some(target.cache()), target.uri.local_path().map(Path::to_owned)];
-    if let Some(inside) = needed.into_iter().flatten().find(|path| path.starts_with(&dir)) {
+    let dir = dir
+        .canonicalize()
+        .map_err(|error| Error::io("mount at", dir, error))?;
+    let needed = [
+        Some(target.state()),
+        Some(target.cache()),
+        target.uri.local_path().map(Path::to_owned),
+    ];
+    if let Some(inside) = needed
+        .into_iter()
+        .flatten()
+        .find(|path| path.starts_with(&dir))
+    {
         let what = format!(
             "{} is inside {}, so mounting there would hide what the mount needs",
             inside.display(),
@@ -161,7 +177,10 @@ pub fn usable_folder(dir: &Path, target: &Target) -> anyhow::Result<PathBuf> {
         return Err(Error::Usage(what).into());
     }
     if entries.next().is_some() {
-        let what = format!("{} is not empty; its files would be hidden while it is mounted", dir.display());
+        let what = format!(
+            "{} is not empty; its files would be hidden while it is mounted",
+            dir.display()
+        );
         return Err(Failure::new(exit::FAILED, what));
     }
     Ok(dir)
@@ -175,9 +194,16 @@ async fn in_background(context: &Context, target: &Target) -> anyhow::Result<Mou
     loop {
         let started = start(target, &arguments, &presented, context).await;
         match started {
-            Err(error) if exit::code(&error) == exit::SECRET && presented.may_ask && attempt < ATTEMPTS => {
+            Err(error)
+                if exit::code(&error) == exit::SECRET
+                    && presented.may_ask
+                    && attempt < ATTEMPTS =>
+            {
                 attempt += 1;
-                if presented.ask("That does not open it. Passphrase: ").is_err() {
+                if presented
+                    .ask("That does not open it. Passphrase: ")
+                    .is_err()
+                {
                     return Err(error);
                 }
             }
@@ -193,7 +219,8 @@ pub async fn start(
     presented: &Presented,
     context: &Context,
 ) -> anyhow::Result<Mounted> {
-    let program = std::env::current_exe().map_err(|error| Error::io("find", "this program", error))?;
+    let program =
+        std::env::current_exe().map_err(|error| Error::io("find", "this program", error))?;
     let log = log_file(&target.state())?;
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
@@ -204,7 +231,11 @@ pub async fn start(
         .stderr(log)
         .spawn()
         .map_err(|error| Error::io("start", "this program again", error))?;
-    let pipe = child.stdin.take().expect("its input is piped").into_owned_fd();
+    let pipe = child
+        .stdin
+        .take()
+        .expect("its input is piped")
+        .into_owned_fd();
     let sent = pipe.and_then(|pipe| presented.send(std::fs::File::from(pipe)));
     let told = child.stdout.take().expect("its output is piped");
     let mut told = BufReader::new(told).lines();
@@ -255,9 +286,12 @@ async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Resul
     rustix::process::setsid().context("a session of its own")?;
     let mounted = async {
         if std::io::stdin().is_terminal() {
-            return Err(Error::Usage(format!("{BEHIND} is set by `coffre mount` itself only")).into());
+            return Err(
+                Error::Usage(format!("{BEHIND} is set by `coffre mount` itself only")).into(),
+            );
         }
-        let presented = Presented::receive(std::io::stdin().lock()).context("read the passphrase from the pipe")?;
+        let presented = Presented::receive(std::io::stdin().lock())
+            .context("read the passphrase from the pipe")?;
         let dir = usable_folder(&args.dir, &target)?;
         let vault = session::unlock_with(&target, &presented, access(args)).await?;
         for warning in vault.heads().warnings {
@@ -299,7 +333,10 @@ fn say(told: &Told) -> anyhow::Result<()> {
 
 /// Lets go of the pipes and of the folder it was started in.
 fn detach() -> anyhow::Result<()> {
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     std::env::set_current_dir("/")?;

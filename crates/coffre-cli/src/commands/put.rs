@@ -61,9 +61,12 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     }
     let output = context.output;
     let parents = args.parents;
-    let report = session::with_filesystem(context, &target, Access::ReadWrite, |filesystem| async move {
-        store(&filesystem, sources, dest, parents, output).await
-    })
+    let report = session::with_filesystem(
+        context,
+        &target,
+        Access::ReadWrite,
+        |filesystem| async move { store(&filesystem, sources, dest, parents, output).await },
+    )
     .await?;
     show(output, &report, "stored");
     Ok(())
@@ -94,7 +97,10 @@ async fn store(
 ) -> anyhow::Result<Report> {
     let (uid, gid) = user();
     let into = folder(filesystem, &dest, sources.len() > 1, parents).await?;
-    let total = sources.iter().map(|source| local_size(Path::new(source))).sum();
+    let total = sources
+        .iter()
+        .map(|source| local_size(Path::new(source)))
+        .sum();
     let bar = output.bytes_bar(total, "storing");
     let mut upload = Upload::new(filesystem, &bar);
     for source in sources {
@@ -117,7 +123,9 @@ async fn store(
                 mode: 0o644,
             };
             let input = std::io::stdin().lock();
-            upload.put_stream(input, folder, &name, &path, owner).await?;
+            upload
+                .put_stream(input, folder, &name, &path, owner)
+                .await?;
         } else {
             upload.put(Path::new(source), folder, &name, &path).await?;
         }
@@ -169,7 +177,9 @@ fn name_of(source: &OsString) -> anyhow::Result<Vec<u8>> {
     let name = match path.file_name() {
         Some(name) => name.to_owned(),
         None => {
-            let real = path.canonicalize().map_err(|error| Error::io("read", path, error))?;
+            let real = path
+                .canonicalize()
+                .map_err(|error| Error::io("read", path, error))?;
             real.file_name()
                 .context("the root folder has no name; give the path in the vault")?
                 .to_owned()

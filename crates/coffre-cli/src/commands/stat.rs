@@ -43,13 +43,25 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             units::size(entry.size),
             units::size(entry.allocated)
         ));
-        output.line(format_args!("  mode       {} ({})", entry.mode, entry.permissions));
+        output.line(format_args!(
+            "  mode       {} ({})",
+            entry.mode, entry.permissions
+        ));
         output.line(format_args!("  owner      {}:{}", entry.uid, entry.gid));
         output.line(format_args!("  links      {}", entry.links));
         output.line(format_args!("  inode      {}", entry.inode));
-        output.line(format_args!("  modified   {} UTC", units::date(entry.mtime)));
-        output.line(format_args!("  changed    {} UTC", units::date(entry.ctime)));
-        output.line(format_args!("  created    {} UTC", units::date(entry.btime)));
+        output.line(format_args!(
+            "  modified   {} UTC",
+            units::date(entry.mtime)
+        ));
+        output.line(format_args!(
+            "  changed    {} UTC",
+            units::date(entry.ctime)
+        ));
+        output.line(format_args!(
+            "  created    {} UTC",
+            units::date(entry.btime)
+        ));
     })
     .await
 }

@@ -117,8 +117,14 @@ fn show(output: Output, vault: &str, mounted: Option<&Path>, status: &Status) {
             units::date(status.last_commit_time)
         ));
     }
-    output.line(format_args!("  content     {}", units::size(status.used_bytes)));
-    output.line(format_args!("  cache       {}", units::size(status.cache_bytes)));
+    output.line(format_args!(
+        "  content     {}",
+        units::size(status.used_bytes)
+    ));
+    output.line(format_args!(
+        "  cache       {}",
+        units::size(status.cache_bytes)
+    ));
     for device in &status.devices {
         output.line(format_args!(
             "  device      {}{} {}: commit {} at {} UTC",

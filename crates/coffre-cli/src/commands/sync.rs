@@ -24,13 +24,18 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (_, daemon) = mounted_at(context, &args.dir).await?;
     call(daemon, &Call::Sync, context.output).await?;
-    context.output.object(&serde_json::json!({ "synced": true }));
+    context
+        .output
+        .object(&serde_json::json!({ "synced": true }));
     context.output.line("everything is in the store");
     Ok(())
 }
 
 /// The mount at a folder and the process behind it.
-pub async fn mounted_at(context: &Context, dir: &std::path::Path) -> anyhow::Result<(Mounted, Daemon)> {
+pub async fn mounted_at(
+    context: &Context,
+    dir: &std::path::Path,
+) -> anyhow::Result<(Mounted, Daemon)> {
     let root = context.state_root()?;
     let found = mounts::at(&root, dir);
     if let Some(mounted) = found {

@@ -35,7 +35,10 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
             mounted.vault
         ));
     } else {
-        output.line(format_args!("unmounted {}; everything is in the store", mounted.dir.display()));
+        output.line(format_args!(
+            "unmounted {}; everything is in the store",
+            mounted.dir.display()
+        ));
     }
     Ok(())
 }

@@ -80,7 +80,11 @@ pub async fn serve(listener: UnixListener, filesystem: Filesystem, stops: mpsc::
     }
 }
 
-async fn client(stream: UnixStream, filesystem: &Filesystem, stops: mpsc::Sender<Stop>) -> anyhow::Result<()> {
+async fn client(
+    stream: UnixStream,
+    filesystem: &Filesystem,
+    stops: mpsc::Sender<Stop>,
+) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut text = String::new();

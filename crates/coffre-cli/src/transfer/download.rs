@@ -24,7 +24,6 @@ use coffre::fs::OpenMode;
 use coffre::fs::Seek;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
-use futures::StreamExt;
 use futures::TryStreamExt;
 use indicatif::ProgressBar;
 use tokio::task::block_in_place;
@@ -76,7 +75,9 @@ impl<'a> Download<'a> {
 
     /// What was done.
     pub fn report(self) -> Report {
-        self.report.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.report
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A file or folder with all below. A folder that is there already is filled.
@@ -99,14 +100,22 @@ impl<'a> Download<'a> {
     }
 
     /// Content as a stream.
-    pub async fn stream(&self, path: &Name, found: Attributes, out: &mut impl io::Write) -> anyhow::Result<()> {
+    pub async fn stream(
+        &self,
+        path: &Name,
+        found: Attributes,
+        out: &mut impl io::Write,
+    ) -> anyhow::Result<()> {
         if found.kind != FileKind::Regular {
             return Err(match found.kind {
                 FileKind::Directory => tree::of(path, Refusal::IsDirectory.into()),
                 _ => tree::refused(Refusal::Invalid, format!("{path} is no regular file")),
             });
         }
-        let handle = self.filesystem.open_file(found.inode, OpenMode::Read).await?;
+        let handle = self
+            .filesystem
+            .open_file(found.inode, OpenMode::Read)
+            .await?;
         let mut offset = 0;
         let streamed = loop {
             let chunk = chunk_at(offset, u64::MAX) as u32;
@@ -187,7 +196,10 @@ impl<'a> Download<'a> {
             .mode(0o600)
             .open(temporary)
             .map_err(|error| Error::io("create", temporary, error))?;
-        let handle = self.filesystem.open_file(job.found.inode, OpenMode::Read).await;
+        let handle = self
+            .filesystem
+            .open_file(job.found.inode, OpenMode::Read)
+            .await;
         let handle = handle.map_err(|error| tree::of(&job.path, error))?;
         let copied = self.content(job, handle, &file).await;
         self.filesystem.release(handle).await?;
@@ -235,7 +247,8 @@ impl<'a> Download<'a> {
     async fn symlink(&self, job: &Job, temporary: &Path) -> anyhow::Result<()> {
         let target = self.filesystem.read_link(job.found.inode).await?;
         let fail = |error| Error::io("create", &job.local, error);
-        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), temporary).map_err(fail)?;
+        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), temporary)
+            .map_err(fail)?;
         local::give_to(temporary, job.found.uid, job.found.gid).map_err(fail)?;
         local::set_times_of(temporary, job.found.atime, job.found.mtime).map_err(fail)?;
         Ok(())
@@ -247,7 +260,9 @@ impl<'a> Download<'a> {
         let fail = |error| Error::io("create", &job.local, error);
         if !local::make_special(temporary, found.kind, found.mode, found.rdev).map_err(fail)? {
             let path = &job.path;
-            self.with_report(|report| report.note(format!("{path}: only root can make device nodes; left out")));
+            self.with_report(|report| {
+                report.note(format!("{path}: only root can make device nodes; left out"))
+            });
             return Ok(false);
         }
         local::give_to(temporary, found.uid, found.gid).map_err(fail)?;
@@ -278,7 +293,9 @@ impl<'a> Download<'a> {
             let set = local::set_xattr(local, &name, &value);
             if !set.map_err(|error| Error::io("set an attribute of", &job.local, error))? {
                 let (path, name) = (&job.path, Name(name));
-                self.with_report(|report| report.note(format!("{path}: attribute {name} cannot be kept here")));
+                self.with_report(|report| {
+                    report.note(format!("{path}: attribute {name} cannot be kept here"))
+                });
             }
         }
         Ok(())
@@ -293,7 +310,8 @@ impl<'a> Download<'a> {
 fn make_folder(path: &Path) -> anyhow::Result<()> {
     match std::fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let there = std::fs::symlink_metadata(path).map_err(|error| Error::io("read", path, error))?;
+            let there =
+                std::fs::symlink_metadata(path).map_err(|error| Error::io("read", path, error))?;
             match there.is_dir() {
                 true => Ok(()),
                 false => Err(Error::io("create", path, error).into()),

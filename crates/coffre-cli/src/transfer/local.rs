@@ -140,7 +140,12 @@ pub fn set_times(file: impl AsFd, atime: Timestamp, mtime: Timestamp) -> io::Res
 /// Times of a symlink or special file itself.
 pub fn set_times_of(path: &Path, atime: Timestamp, mtime: Timestamp) -> io::Result<()> {
     let times = times(atime, mtime);
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::utimensat(
+        CWD,
+        path,
+        &times,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 fn times(atime: Timestamp, mtime: Timestamp) -> Timestamps {

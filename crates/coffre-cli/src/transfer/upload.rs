@@ -86,7 +86,13 @@ impl<'a> Upload<'a> {
     }
 
     /// A file or folder with all below, as `name` in `folder`. A folder that is there already is filled.
-    pub async fn put(&mut self, source: &Path, folder: Inode, name: &[u8], path: &Name) -> anyhow::Result<()> {
+    pub async fn put(
+        &mut self,
+        source: &Path,
+        folder: Inode,
+        name: &[u8],
+        path: &Name,
+    ) -> anyhow::Result<()> {
         let goal = Goal {
             folder,
             name: name.to_vec(),
@@ -117,7 +123,8 @@ impl<'a> Upload<'a> {
 
     async fn any(&mut self, source: &Path, goal: Goal) -> anyhow::Result<()> {
         interrupt::check()?;
-        let metadata = std::fs::symlink_metadata(source).map_err(|error| Error::io("read", source, error))?;
+        let metadata =
+            std::fs::symlink_metadata(source).map_err(|error| Error::io("read", source, error))?;
         let linked = (metadata.dev(), metadata.ino());
         let shared = metadata.nlink() > 1 && !metadata.is_dir();
         if let Some(inode) = self.links.get(&linked).filter(|_| shared) {
@@ -136,7 +143,12 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    async fn folder(&mut self, source: &Path, metadata: &Metadata, goal: Goal) -> anyhow::Result<()> {
+    async fn folder(
+        &mut self,
+        source: &Path,
+        metadata: &Metadata,
+        goal: Goal,
+    ) -> anyhow::Result<()> {
         let fail = |error| Error::io("list", source, error);
         let mut entries = std::fs::read_dir(source)
             .and_then(|entries| entries.collect::<io::Result<Vec<_>>>())
@@ -185,7 +197,9 @@ impl<'a> Upload<'a> {
             .map_err(fail)?;
         let metadata = file.metadata().map_err(fail)?;
         let (inode, handle, temporary) = self.begin(&goal, owner(&metadata)).await?;
-        let written = self.content(source, &file, metadata.len(), handle, inode).await;
+        let written = self
+            .content(source, &file, metadata.len(), handle, inode)
+            .await;
         self.filesystem.release(handle).await?;
         let dressed = match written {
             Ok(()) => self.dress(source, &metadata, inode, &goal.path).await,
@@ -205,11 +219,14 @@ impl<'a> Upload<'a> {
     ) -> anyhow::Result<()> {
         let fail = |error| Error::io("read", source, error);
         let mut offset = 0;
-        while let Some((begin, end)) = block_in_place(|| local::next_data(file, offset, size)).map_err(fail)? {
+        while let Some((begin, end)) =
+            block_in_place(|| local::next_data(file, offset, size)).map_err(fail)?
+        {
             offset = begin;
             while offset < end {
                 interrupt::check()?;
-                let bytes = block_in_place(|| read_at(file, offset, chunk_at(offset, end))).map_err(fail)?;
+                let bytes = block_in_place(|| read_at(file, offset, chunk_at(offset, end)))
+                    .map_err(fail)?;
                 if bytes.is_empty() {
                     break;
                 }
@@ -302,7 +319,8 @@ impl<'a> Upload<'a> {
         goal: Goal,
     ) -> anyhow::Result<Inode> {
         let make = if kind == FileKind::Symlink {
-            let target = std::fs::read_link(source).map_err(|error| Error::io("read", source, error))?;
+            let target =
+                std::fs::read_link(source).map_err(|error| Error::io("read", source, error))?;
             Make::Symlink(target.as_os_str().as_bytes().to_vec())
         } else {
             // Device numbers of files that a vault can hold fit into 32 bits.
@@ -327,15 +345,25 @@ impl<'a> Upload<'a> {
     }
 
     /// Extended attributes, mode and times; times last.
-    async fn dress(&mut self, source: &Path, metadata: &Metadata, inode: Inode, path: &Name) -> anyhow::Result<()> {
+    async fn dress(
+        &mut self,
+        source: &Path,
+        metadata: &Metadata,
+        inode: Inode,
+        path: &Name,
+    ) -> anyhow::Result<()> {
         match local::xattrs(source) {
             Ok(xattrs) => {
                 for (name, value) in xattrs {
-                    let set = self.filesystem.set_xattr(inode, &name, &value, XattrMode::Set).await;
+                    let set = self
+                        .filesystem
+                        .set_xattr(inode, &name, &value, XattrMode::Set)
+                        .await;
                     match set {
                         Err(Error::Refused(refusal)) => {
                             let name = Name(name);
-                            self.report.note(format!("{path}: attribute {name} is not kept: {refusal}"));
+                            self.report
+                                .note(format!("{path}: attribute {name} is not kept: {refusal}"));
                         }
                         other => other.map_err(|error| tree::of(path, error))?,
                     }
@@ -343,7 +371,9 @@ impl<'a> Upload<'a> {
             }
             Err(error) => {
                 let source = source.display();
-                self.report.note(format!("{source}: extended attributes cannot be read: {error}"));
+                self.report.note(format!(
+                    "{source}: extended attributes cannot be read: {error}"
+                ));
             }
         }
         let set = local::attributes(metadata);

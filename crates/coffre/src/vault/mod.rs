@@ -54,6 +54,7 @@ mod unlock;
 
 pub use check::CheckProgress;
 pub use check::CheckReport;
+pub use check::Damage;
 pub use check::Depth;
 pub use check::Problem;
 pub use check::check;
