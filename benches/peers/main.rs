@@ -15,8 +15,14 @@ use workloads::Sizes;
 
 fn main() -> Result<()> {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let (sizes, runs) = if quick { (Sizes::QUICK, 1) } else { (Sizes::FULL, 3) };
-    let base = tempfile::tempdir_in(std::env::var_os("COFFRE_BENCH_DIR").unwrap_or_else(|| "target".into()))?;
+    let (sizes, runs) = if quick {
+        (Sizes::QUICK, 1)
+    } else {
+        (Sizes::FULL, 3)
+    };
+    let base = tempfile::tempdir_in(
+        std::env::var_os("COFFRE_BENCH_DIR").unwrap_or_else(|| "target".into()),
+    )?;
     let mut figures: BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>> = BTreeMap::new();
     let mut present = Vec::new();
     for system in System::ALL {
@@ -29,7 +35,12 @@ fn main() -> Result<()> {
             let folder = base.path().join(format!("{}-{run}", system.name()));
             std::fs::create_dir_all(&folder)?;
             for (workload, figure) in workloads::all(system, &folder, &sizes)? {
-                figures.entry(workload).or_default().entry(system.name()).or_default().push(figure);
+                figures
+                    .entry(workload)
+                    .or_default()
+                    .entry(system.name())
+                    .or_default()
+                    .push(figure);
             }
             std::fs::remove_dir_all(&folder)?;
             eprintln!("{} run {} done", system.name(), run + 1);
@@ -40,14 +51,22 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn print_table(systems: &[System], figures: &BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>>) {
+fn print_table(
+    systems: &[System],
+    figures: &BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>>,
+) {
     let names: Vec<&str> = systems.iter().map(|system| system.name()).collect();
     println!("| workload | {} | coffre ÷ gocryptfs |", names.join(" | "));
     println!("|---|{}---|", "---|".repeat(names.len()));
     for (workload, by_system) in figures {
-        let medians: Vec<Option<f64>> = names.iter().map(|name| by_system.get(name).map(|runs| median(runs))).collect();
-        let shown: Vec<String> =
-            medians.iter().map(|figure| figure.map_or_else(|| "–".into(), |figure| format!("{figure:.0}"))).collect();
+        let medians: Vec<Option<f64>> = names
+            .iter()
+            .map(|name| by_system.get(name).map(|runs| median(runs)))
+            .collect();
+        let shown: Vec<String> = medians
+            .iter()
+            .map(|figure| figure.map_or_else(|| "–".into(), |figure| format!("{figure:.0}")))
+            .collect();
         let of = |name: &str| by_system.get(name).map(|runs| median(runs));
         let ratio = match (of("coffre"), of("gocryptfs")) {
             (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),

@@ -42,7 +42,10 @@ impl System {
     /// Makes an empty one in `folder`.
     pub fn create(self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder.join("mount"))?;
-        std::fs::write(folder.join("passphrase"), "benchmarks need no secrets at all\n")?;
+        std::fs::write(
+            folder.join("passphrase"),
+            "benchmarks need no secrets at all\n",
+        )?;
         match self {
             Self::Plain => Ok(()),
             Self::Coffre => quiet(coffre_with(folder).arg("init").arg(folder.join("store"))),
@@ -63,7 +66,12 @@ impl System {
         let mount = folder.join("mount");
         match self {
             Self::Plain => {}
-            Self::Coffre => quiet(coffre_with(folder).arg("mount").arg(folder.join("store")).arg(&mount))?,
+            Self::Coffre => quiet(
+                coffre_with(folder)
+                    .arg("mount")
+                    .arg(folder.join("store"))
+                    .arg(&mount),
+            )?,
             Self::Gocryptfs => quiet(
                 Command::new("gocryptfs")
                     .args(["-q", "-passfile"])
@@ -80,7 +88,11 @@ impl System {
         match self {
             Self::Plain => Ok(()),
             Self::Coffre => quiet(coffre_with(folder).arg("unmount").arg(folder.join("mount"))),
-            Self::Gocryptfs => quiet(Command::new("fusermount3").arg("-u").arg(folder.join("mount"))),
+            Self::Gocryptfs => quiet(
+                Command::new("fusermount3")
+                    .arg("-u")
+                    .arg(folder.join("mount")),
+            ),
         }
     }
 }

@@ -21,15 +21,24 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    pub const FULL: Self = Self { big: 1024, small: 5000 };
-    pub const QUICK: Self = Self { big: 128, small: 500 };
+    pub const FULL: Self = Self {
+        big: 1024,
+        small: 5000,
+    };
+    pub const QUICK: Self = Self {
+        big: 128,
+        small: 500,
+    };
 }
 
 /// Runs everything on a fresh file system in `folder`; figures are MB/s or operations a second.
 pub fn all(system: System, folder: &Path, sizes: &Sizes) -> Result<Vec<(&'static str, f64)>> {
     system.create(folder)?;
     let mount = system.mount(folder)?;
-    let mut figures = vec![("1 sequential write with fsync, MB/s", write_big(&mount, sizes)?)];
+    let mut figures = vec![(
+        "1 sequential write with fsync, MB/s",
+        write_big(&mount, sizes)?,
+    )];
     figures.push(("3 create files of 4 KiB, /s", create(&mount, sizes)?));
     figures.push(("4 stat warm, /s", stat(&mount, sizes)?));
     system.unmount(folder)?;
@@ -84,7 +93,9 @@ fn create(mount: &Path, sizes: &Sizes) -> Result<f64> {
 }
 
 fn stat(mount: &Path, sizes: &Sizes) -> Result<f64> {
-    per_file(sizes, |index| Ok(fs::metadata(small(mount, index)).map(drop)?))
+    per_file(sizes, |index| {
+        Ok(fs::metadata(small(mount, index)).map(drop)?)
+    })
 }
 
 fn read_small(mount: &Path, sizes: &Sizes) -> Result<f64> {
