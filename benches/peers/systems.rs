@@ -35,7 +35,7 @@ impl System {
         match self {
             Self::Plain => true,
             Self::Coffre => coffre().exists(),
-            Self::Gocryptfs => quiet(&mut Command::new("gocryptfs").arg("-version")).is_ok(),
+            Self::Gocryptfs => quiet(Command::new("gocryptfs").arg("-version")).is_ok(),
         }
     }
 

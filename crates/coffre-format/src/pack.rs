@@ -429,7 +429,7 @@ mod tests {
         for plaintext in [
             b"small".to_vec(),
             vec![5; 100_000],
-            (0..131_072u64).map(|i| (i * i >> 3) as u8).collect(),
+            (0..131_072u64).map(|i| ((i * i) >> 3) as u8).collect(),
         ] {
             let (frame, digest) = sealed(&keys, 32, &plaintext);
             assert_eq!(

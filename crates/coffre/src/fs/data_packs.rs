@@ -76,8 +76,6 @@ struct Filling {
 pub struct Frozen {
     /// As pointers name it.
     pub pack: PackRef,
-    /// Length of the object, in bytes.
-    pub length: u64,
     /// Frozen by this process: it holds content that a coming fold will most likely name.
     pub fresh: bool,
 }
@@ -400,7 +398,7 @@ impl DataPacks {
 
     /// Frozen packs of an earlier process: transactions know them by their salt.
     fn find_frozen(&self) -> Result<()> {
-        for (name, length) in self.outbox.packs() {
+        for (name, _) in self.outbox.packs() {
             let Some(preamble) = self.outbox.read(name, 0..u64::from(PREAMBLE)) else {
                 continue;
             };
@@ -412,14 +410,9 @@ impl DataPacks {
                 salt: preamble.salt,
                 epoch: preamble.epoch,
             };
-            lock(&self.state).frozen.insert(
-                preamble.salt,
-                Frozen {
-                    pack,
-                    length,
-                    fresh: false,
-                },
-            );
+            lock(&self.state)
+                .frozen
+                .insert(preamble.salt, Frozen { pack, fresh: false });
         }
         Ok(())
     }
@@ -592,10 +585,6 @@ impl OpenPack {
             salt: self.salt,
             epoch: self.preamble.epoch,
         };
-        Ok(Frozen {
-            pack,
-            length: bytes.len() as u64,
-            fresh: true,
-        })
+        Ok(Frozen { pack, fresh: true })
     }
 }
