@@ -13,11 +13,32 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "coffre-format",
         &[
-            "FORMAT", "error", "id", "codec", "crypto", "header", "keyslot", "frame", "pack", "name", "record",
-            "value", "node", "commit", "transaction", "anchor", "checkpoint", "lib",
+            "FORMAT",
+            "error",
+            "id",
+            "codec",
+            "crypto",
+            "header",
+            "keyslot",
+            "frame",
+            "pack",
+            "name",
+            "record",
+            "value",
+            "node",
+            "commit",
+            "transaction",
+            "anchor",
+            "checkpoint",
+            "lib",
         ],
     ),
-    ("coffre", &["error", "Error", "Result", "clock", "store", "tree", "vault", "fs", "lib"]),
+    (
+        "coffre",
+        &[
+            "error", "Error", "Result", "clock", "store", "tree", "vault", "fs", "lib",
+        ],
+    ),
 ];
 
 #[test]
@@ -44,8 +65,16 @@ fn each_file_says_what_it_is_for_and_leaves_nothing_undone() {
     for folder in ["crates", "tests", "benches"] {
         for file in rust_files(&root.join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
-            assert!(text.starts_with("//! "), "{} does not begin with what it is for", file.display());
-            assert!(!text.contains(&undone), "{} leaves something undone", file.display());
+            assert!(
+                text.starts_with("//! "),
+                "{} does not begin with what it is for",
+                file.display()
+            );
+            assert!(
+                !text.contains(&undone),
+                "{} leaves something undone",
+                file.display()
+            );
         }
     }
 }
@@ -55,8 +84,16 @@ fn the_store_and_the_clock_are_reached_in_one_place() {
     for file in rust_files(&crates()) {
         let text = fs::read_to_string(&file).unwrap();
         let is = |end: &str| file.ends_with(end);
-        assert!(is("store/backend.rs") || !text.contains("opendal::Operator"), "{}", file.display());
-        assert!(is("clock.rs") || !text.contains("SystemTime::now"), "{}", file.display());
+        assert!(
+            is("store/backend.rs") || !text.contains("opendal::Operator"),
+            "{}",
+            file.display()
+        );
+        assert!(
+            is("clock.rs") || !text.contains("SystemTime::now"),
+            "{}",
+            file.display()
+        );
     }
 }
 

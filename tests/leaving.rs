@@ -13,16 +13,26 @@ use coffre::vault::copy::copy;
 use coffre_tests::World;
 use coffre_tests::s3::S3;
 
-const OWNER: Owner = Owner { uid: 0, gid: 0, mode: 0o644 };
+const OWNER: Owner = Owner {
+    uid: 0,
+    gid: 0,
+    mode: 0o644,
+};
 
 async fn filled() -> World {
     let world = World::local();
     drop(world.create("a").await);
     let files = world.files("a").await;
     for index in 0..5u8 {
-        let (_, handle) = files.create(Inode::ROOT, &[b'f', b'0' + index], OWNER).await.unwrap();
+        let (_, handle) = files
+            .create(Inode::ROOT, &[b'f', b'0' + index], OWNER)
+            .await
+            .unwrap();
         let mut content = vec![0; 3 << 20];
-        blake3::Hasher::new().update(&[index]).finalize_xof().fill(&mut content);
+        blake3::Hasher::new()
+            .update(&[index])
+            .finalize_xof()
+            .fill(&mut content);
         files.write(handle, 0, Bytes::from(content)).await.unwrap();
         files.release(handle).await.unwrap();
     }
@@ -40,8 +50,14 @@ async fn from_a_folder_to_s3_and_opened_there() {
     let files = there.files("b").await;
     for index in 0..5u8 {
         let mut expected = vec![0; 3 << 20];
-        blake3::Hasher::new().update(&[index]).finalize_xof().fill(&mut expected);
-        let found = files.resolve(&[b'/', b'f', b'0' + index], Follow::No).await.unwrap();
+        blake3::Hasher::new()
+            .update(&[index])
+            .finalize_xof()
+            .fill(&mut expected);
+        let found = files
+            .resolve(&[b'/', b'f', b'0' + index], Follow::No)
+            .await
+            .unwrap();
         let handle = files.open_file(found.inode, OpenMode::Read).await.unwrap();
         assert!(files.read(handle, 0, 3 << 20).await.unwrap() == expected);
         files.release(handle).await.unwrap();
@@ -65,8 +81,15 @@ async fn a_damaged_object_is_named_and_the_rest_is_copied() {
     let destination = Store::memory();
     let report = copy(&world.store(), &destination, &|_| ()).await.unwrap();
     assert_eq!(report.damaged.len(), 1);
-    assert!(report.damaged[0].contains(&packs[0].name.to_string()), "{:?}", report.damaged);
-    assert_eq!(destination.list(Prefix::Packs).await.unwrap().objects.len(), packs.len() - 1);
+    assert!(
+        report.damaged[0].contains(&packs[0].name.to_string()),
+        "{:?}",
+        report.damaged
+    );
+    assert_eq!(
+        destination.list(Prefix::Packs).await.unwrap().objects.len(),
+        packs.len() - 1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,9 @@ fn files_links_and_attributes_survive_a_remount_elsewhere() {
     let mounted = Mounted::new(&world, "a");
     let root = mounted.path().to_owned();
     fs::create_dir_all(root.join("photos/2019")).unwrap();
-    let noise: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..3_000_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     fs::write(root.join("photos/2019/a.jpg"), &noise).unwrap();
     fs::write(root.join("small"), "tiny").unwrap();
     fs::hard_link(root.join("small"), root.join("also small")).unwrap();
@@ -34,12 +36,22 @@ fn files_links_and_attributes_survive_a_remount_elsewhere() {
     let sparse = File::create(root.join("sparse")).unwrap();
     sparse.write_all_at(b"end", 1 << 30).unwrap();
     drop(sparse);
-    run(&root, "touch", &["-d", "2001-02-03 04:05:06.123456789", "small"]);
+    run(
+        &root,
+        "touch",
+        &["-d", "2001-02-03 04:05:06.123456789", "small"],
+    );
     let before = fs::metadata(root.join("small")).unwrap();
     for index in 0..3000 {
         fs::write(root.join(format!("photos/n{index:04}")), index.to_string()).unwrap();
     }
-    let mut unlinked = File::options().read(true).write(true).create(true).truncate(true).open(root.join("gone")).unwrap();
+    let mut unlinked = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(root.join("gone"))
+        .unwrap();
     fs::remove_file(root.join("gone")).unwrap();
     unlinked.write_all(b"still here").unwrap();
     unlinked.seek(SeekFrom::Start(0)).unwrap();
@@ -54,15 +66,27 @@ fn files_links_and_attributes_survive_a_remount_elsewhere() {
     let root = mounted.path().to_owned();
     assert!(fs::read(root.join("link/a.jpg")).unwrap() == noise);
     let after = fs::metadata(root.join("also small")).unwrap();
-    assert_eq!((after.mtime(), after.mtime_nsec()), (before.mtime(), 123_456_789));
-    assert_eq!((after.mode() & 0o7777, after.nlink(), after.ino()), (0o640, 2, before.ino()));
+    assert_eq!(
+        (after.mtime(), after.mtime_nsec()),
+        (before.mtime(), 123_456_789)
+    );
+    assert_eq!(
+        (after.mode() & 0o7777, after.nlink(), after.ino()),
+        (0o640, 2, before.ino())
+    );
     let sparse = fs::metadata(root.join("sparse")).unwrap();
     assert_eq!(sparse.len(), (1 << 30) + 3);
     assert!(sparse.blocks() * 512 < 1 << 20);
-    let names: Vec<_> = fs::read_dir(root.join("photos")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(root.join("photos"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 3001);
     for index in (0..3000).step_by(97) {
-        assert_eq!(fs::read_to_string(root.join(format!("photos/n{index:04}"))).unwrap(), index.to_string());
+        assert_eq!(
+            fs::read_to_string(root.join(format!("photos/n{index:04}"))).unwrap(),
+            index.to_string()
+        );
     }
     mounted.close();
 }

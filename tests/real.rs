@@ -22,20 +22,36 @@ const FILES: usize = 10_000;
 fn real_files(into: &Path) {
     fs::create_dir_all(into).unwrap();
     let mut copied = 0;
-    for source in ["/usr/share/zoneinfo", "/usr/lib/python3", "/usr/share/perl", "/usr/share/doc", "/usr/share/man", "/usr/include", "/usr/share"] {
+    for source in [
+        "/usr/share/zoneinfo",
+        "/usr/lib/python3",
+        "/usr/share/perl",
+        "/usr/share/doc",
+        "/usr/share/man",
+        "/usr/include",
+        "/usr/share",
+    ] {
         let source = Path::new(source);
         if copied > FILES || !source.exists() {
             continue;
         }
         let target = into.join(source.file_name().unwrap());
-        run(into, "cp", &["-a", source.to_str().unwrap(), target.to_str().unwrap()]);
+        run(
+            into,
+            "cp",
+            &["-a", source.to_str().unwrap(), target.to_str().unwrap()],
+        );
         copied = compare::tree(into).len();
     }
     let mut made = 0;
     while copied + made <= FILES {
         let folder = into.join(format!("made/{}", made / 200));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("file {made}")), vec![made as u8; made % 9000]).unwrap();
+        fs::write(
+            folder.join(format!("file {made}")),
+            vec![made as u8; made % 9000],
+        )
+        .unwrap();
         made += 1;
     }
     fs::write(into.join("one name"), "one file").unwrap();
@@ -43,7 +59,11 @@ fn real_files(into: &Path) {
     fs::write(into.join("special \u{1F980} name"), "crab").unwrap();
     run(into, "mkfifo", &["pipe"]);
     if has("setfattr") {
-        run(into, "setfattr", &["-n", "user.colour", "-v", "blue", "another name"]);
+        run(
+            into,
+            "setfattr",
+            &["-n", "user.colour", "-v", "blue", "another name"],
+        );
     }
     let sparse = File::create(into.join("sparse")).unwrap();
     sparse.write_all_at(b"middle", 40 << 20).unwrap();
@@ -56,7 +76,11 @@ fn copy_and_find_again(world: &World) {
     let expected = compare::tree(source.path());
     assert!(expected.len() > FILES, "only {} files", expected.len());
     let mounted = Mounted::new(world, "a");
-    run(mounted.path(), "cp", &["-a", source.path().join("files").to_str().unwrap(), "."]);
+    run(
+        mounted.path(),
+        "cp",
+        &["-a", source.path().join("files").to_str().unwrap(), "."],
+    );
     compare::assert_same(&expected, &compare::tree(mounted.path()));
     mounted.close();
     world.forget("a");
@@ -92,14 +116,22 @@ fn git_works_in_it() {
         for index in 0..40 {
             let folder = origin.path().join(format!("src/{}", index % 7));
             fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join(format!("{index}.txt")), format!("{round} {index}\n").repeat(index + round)).unwrap();
+            fs::write(
+                folder.join(format!("{index}.txt")),
+                format!("{round} {index}\n").repeat(index + round),
+            )
+            .unwrap();
         }
         run(origin.path(), "git", &["add", "-A"]);
         run(origin.path(), "git", &["commit", "-q", "-m", "a round"]);
     }
     let mounted = Mounted::new(&world, "a");
     let origin_path = format!("file://{}", origin.path().display());
-    run(mounted.path(), "git", &["clone", "-q", &origin_path, "clone"]);
+    run(
+        mounted.path(),
+        "git",
+        &["clone", "-q", &origin_path, "clone"],
+    );
     let clone = mounted.path().join("clone");
     assert_eq!(run(&clone, "git", &["status", "--porcelain"]), "");
     fs::write(clone.join("src/1/1.txt"), "changed").unwrap();
@@ -126,17 +158,30 @@ fn two_processes_write_sqlite_in_both_journal_modes() {
     let mounted = Mounted::new(&world, "a");
     for mode in ["wal", "delete"] {
         let base = format!("{mode}.db");
-        run(mounted.path(), "sqlite3", &[&base, &format!("pragma journal_mode={mode}; create table t(who, n);")]);
+        run(
+            mounted.path(),
+            "sqlite3",
+            &[
+                &base,
+                &format!("pragma journal_mode={mode}; create table t(who, n);"),
+            ],
+        );
         let insert = |who: &str| {
-            let statements: String =
-                (0..150).map(|n| format!("begin immediate; insert into t values('{who}',{n}); commit;\n")).collect();
+            let statements: String = (0..150)
+                .map(|n| format!("begin immediate; insert into t values('{who}',{n}); commit;\n"))
+                .collect();
             let mut child = std::process::Command::new("sqlite3")
                 .args(["-cmd", ".timeout 20000", &base])
                 .current_dir(mounted.path())
                 .stdin(std::process::Stdio::piped())
                 .spawn()
                 .unwrap();
-            child.stdin.take().unwrap().write_all(statements.as_bytes()).unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(statements.as_bytes())
+                .unwrap();
             child
         };
         let (mut one, mut two) = (insert("one"), insert("two"));
@@ -147,9 +192,20 @@ fn two_processes_write_sqlite_in_both_journal_modes() {
     let mounted = Mounted::new(&world, "b");
     for mode in ["wal", "delete"] {
         let base = format!("{mode}.db");
-        assert_eq!(run(mounted.path(), "sqlite3", &[&base, "pragma integrity_check;"]).trim(), "ok");
+        assert_eq!(
+            run(
+                mounted.path(),
+                "sqlite3",
+                &[&base, "pragma integrity_check;"]
+            )
+            .trim(),
+            "ok"
+        );
         let count = "select count(*), count(distinct who||n) from t;";
-        assert_eq!(run(mounted.path(), "sqlite3", &[&base, count]).trim(), "300|300");
+        assert_eq!(
+            run(mounted.path(), "sqlite3", &[&base, count]).trim(),
+            "300|300"
+        );
     }
     mounted.close();
 }
@@ -165,7 +221,10 @@ fn a_file_of_two_gibibytes() {
     let mut file = File::create(mounted.path().join("big")).unwrap();
     let mut chunk = vec![0u8; 1 << 20];
     for index in 0..2048u64 {
-        blake3::Hasher::new().update(&index.to_le_bytes()).finalize_xof().fill(&mut chunk);
+        blake3::Hasher::new()
+            .update(&index.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut chunk);
         hasher.update(&chunk);
         file.write_all(&chunk).unwrap();
     }
@@ -176,6 +235,9 @@ fn a_file_of_two_gibibytes() {
     let mounted = Mounted::new(&world, "b");
     let found = compare::tree(mounted.path());
     let big = &found[Path::new("big")];
-    assert_eq!((big.size, big.content.as_deref()), (2 << 30, Some(hasher.finalize().to_hex().as_str())));
+    assert_eq!(
+        (big.size, big.content.as_deref()),
+        (2 << 30, Some(hasher.finalize().to_hex().as_str()))
+    );
     mounted.close();
 }

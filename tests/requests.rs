@@ -28,7 +28,11 @@ use coffre_format::record::Record;
 use coffre_format::record::Value;
 use coffre_tests::World;
 
-const OWNER: Owner = Owner { uid: 0, gid: 0, mode: 0o644 };
+const OWNER: Owner = Owner {
+    uid: 0,
+    gid: 0,
+    mode: 0o644,
+};
 
 fn memory(name: &str) -> World {
     World::at(StoreUri::parse(&format!("memory://requests-{name}")).unwrap())
@@ -39,9 +43,15 @@ fn counts(files: &Filesystem) -> Counts {
 }
 
 async fn write(files: &Filesystem, name: &str, content: &[u8]) {
-    let (_, handle) = files.create(Inode::ROOT, name.as_bytes(), OWNER).await.unwrap();
+    let (_, handle) = files
+        .create(Inode::ROOT, name.as_bytes(), OWNER)
+        .await
+        .unwrap();
     for (index, chunk) in content.chunks(1 << 20).enumerate() {
-        files.write(handle, (index << 20) as u64, Bytes::copy_from_slice(chunk)).await.unwrap();
+        files
+            .write(handle, (index << 20) as u64, Bytes::copy_from_slice(chunk))
+            .await
+            .unwrap();
     }
     files.release(handle).await.unwrap();
 }
@@ -49,12 +59,17 @@ async fn write(files: &Filesystem, name: &str, content: &[u8]) {
 /// Requests that a machine which knows only the passphrase makes until it has listed the root with attributes.
 async fn first_listing(world: &World, expected: usize) -> u64 {
     let vault = world.open("fresh", Access::ReadOnly).await.unwrap();
-    let files = Filesystem::open(vault, world.options("fresh", Access::ReadOnly)).await.unwrap();
+    let files = Filesystem::open(vault, world.options("fresh", Access::ReadOnly))
+        .await
+        .unwrap();
     let handle = files.open_directory(Inode::ROOT).await.unwrap();
     let mut cookie = 0;
     let mut names = 0;
     loop {
-        let listed = files.read_directory(handle, cookie, 512, true).await.unwrap();
+        let listed = files
+            .read_directory(handle, cookie, 512, true)
+            .await
+            .unwrap();
         let Some(last) = listed.last() else { break };
         cookie = last.cookie;
         names += listed.len();
@@ -70,7 +85,9 @@ async fn a_thousand_small_files_take_at_most_ten_puts() {
     let files = world.files("a").await;
     let before = counts(&files);
     for index in 0..1000u32 {
-        let content: Vec<u8> = (0..4096u32).map(|at| (at * index >> 5) as u8 ^ (at as u8).rotate_left(3)).collect();
+        let content: Vec<u8> = (0..4096u32)
+            .map(|at| (at * index >> 5) as u8 ^ (at as u8).rotate_left(3))
+            .collect();
         write(&files, &format!("file {index}"), &content).await;
     }
     files.close().await.unwrap();
@@ -86,16 +103,29 @@ async fn one_changed_byte_of_a_gibibyte_sends_little() {
     let (_, handle) = files.create(Inode::ROOT, b"big", OWNER).await.unwrap();
     let mut chunk = vec![0; 1 << 20];
     for index in 0..1024u64 {
-        blake3::Hasher::new().update(&index.to_le_bytes()).finalize_xof().fill(&mut chunk);
-        files.write(handle, index << 20, Bytes::copy_from_slice(&chunk)).await.unwrap();
+        blake3::Hasher::new()
+            .update(&index.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut chunk);
+        files
+            .write(handle, index << 20, Bytes::copy_from_slice(&chunk))
+            .await
+            .unwrap();
     }
     files.release(handle).await.unwrap();
     files.publish().await.unwrap();
     let before = counts(&files);
-    assert!(before.sent > 1 << 30, "the content itself was sent: {} bytes", before.sent);
+    assert!(
+        before.sent > 1 << 30,
+        "the content itself was sent: {} bytes",
+        before.sent
+    );
     let big = files.lookup(Inode::ROOT, b"big").await.unwrap();
     let handle = files.open_file(big.inode, OpenMode::Write).await.unwrap();
-    files.write(handle, 777_777_777, Bytes::from_static(b"!")).await.unwrap();
+    files
+        .write(handle, 777_777_777, Bytes::from_static(b"!"))
+        .await
+        .unwrap();
     files.publish().await.unwrap();
     let sent = counts(&files).sent - before.sent;
     assert!(sent <= 512 * 1024, "{sent} bytes were sent for one");
@@ -121,7 +151,11 @@ async fn a_new_device_lists_a_small_vault_in_ten_requests() {
 async fn deep_vault(world: &World) {
     let vault = world.create("a").await;
     let outbox = Outbox::open(&world.dir.path().join("outbox")).unwrap();
-    let nodes = Nodes::new(Reader::new(world.store(), None, outbox), vault.ring(), 1 << 30);
+    let nodes = Nodes::new(
+        Reader::new(world.store(), None, outbox),
+        vault.ring(),
+        1 << 30,
+    );
     let mut root = vault.heads().base.commit.body.root;
     let mut packs = Vec::new();
     let mut level = 0;
@@ -133,12 +167,18 @@ async fn deep_vault(world: &World) {
         }
         let ring = vault.ring();
         let mut sink = PackSink::new(ring.clone(), 16 << 20).unwrap();
-        let edited = tree::edit(&root, &changes, ring.structure(), &nodes, &mut sink).await.unwrap();
+        let edited = tree::edit(&root, &changes, ring.structure(), &nodes, &mut sink)
+            .await
+            .unwrap();
         let sealed = sink.finish().unwrap();
         root = sealed.settled.child(edited);
         for pack in sealed.packs {
             packs.push(pack.added());
-            vault.store().put(&ObjectName::Pack(pack.name()), pack.bytes).await.unwrap();
+            vault
+                .store()
+                .put(&ObjectName::Pack(pack.name()), pack.bytes)
+                .await
+                .unwrap();
         }
         for (child, node) in sealed.nodes {
             nodes.insert(&child, node);

@@ -46,7 +46,10 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
     for path in paths {
         let metadata = path.symlink_metadata().unwrap();
         let relative = path.strip_prefix(root).unwrap().to_owned();
-        let same_as = first_names.entry(metadata.ino()).or_insert_with(|| relative.clone()).clone();
+        let same_as = first_names
+            .entry(metadata.ino())
+            .or_insert_with(|| relative.clone())
+            .clone();
         tree.insert(relative, entry(&path, &metadata, same_as));
     }
     tree
@@ -59,20 +62,31 @@ pub fn assert_same(expected: &BTreeMap<PathBuf, Entry>, found: &BTreeMap<PathBuf
         match found.get(path) {
             None => differences.push(format!("{} is missing", path.display())),
             Some(other) if other != entry => {
-                differences.push(format!("{}:\n  expected {entry:?}\n  found    {other:?}", path.display()));
+                differences.push(format!(
+                    "{}:\n  expected {entry:?}\n  found    {other:?}",
+                    path.display()
+                ));
             }
             Some(_) => {}
         }
     }
     differences.extend(
-        found.keys().filter(|path| !expected.contains_key(*path)).map(|path| format!("{} is new", path.display())),
+        found
+            .keys()
+            .filter(|path| !expected.contains_key(*path))
+            .map(|path| format!("{} is new", path.display())),
     );
     assert!(
         differences.is_empty(),
         "{} of {} differ:\n{}",
         differences.len(),
         expected.len(),
-        differences.iter().take(5).cloned().collect::<Vec<_>>().join("\n")
+        differences
+            .iter()
+            .take(5)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     );
 }
 
@@ -81,12 +95,20 @@ fn entry(path: &Path, metadata: &Metadata, same_as: PathBuf) -> Entry {
     Entry {
         mode: metadata.mode(),
         owner: (metadata.uid(), metadata.gid()),
-        size: if metadata.is_dir() { 0 } else { metadata.size() },
+        size: if metadata.is_dir() {
+            0
+        } else {
+            metadata.size()
+        },
         mtime: (metadata.mtime(), metadata.mtime_nsec()),
         rdev: metadata.rdev(),
         target: is_link.then(|| fs::read_link(path).unwrap()),
         content: metadata.is_file().then(|| hash(path)),
-        xattrs: if is_link { BTreeMap::new() } else { xattrs(path) },
+        xattrs: if is_link {
+            BTreeMap::new()
+        } else {
+            xattrs(path)
+        },
         same_as,
         sparse: metadata.is_file() && metadata.blocks() * 512 + 65_536 < metadata.size(),
     }
@@ -109,7 +131,10 @@ fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65_536];
     let length = rustix::fs::listxattr(path, &mut names).unwrap_or(0);
     let mut xattrs = BTreeMap::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0; 65_536];
         let name_text = std::ffi::OsStr::from_bytes(name);
         let length = rustix::fs::getxattr(path, name_text, &mut value).unwrap();

@@ -32,18 +32,38 @@ pub fn can_mount() -> bool {
 impl Mounted {
     /// Mounts the vault of a world on a machine, creating the vault if there is none.
     pub fn new(world: &World, machine: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let files = runtime.block_on(async {
-            if world.store().list(coffre::store::Prefix::Slots).await.unwrap().objects.is_empty() {
+            if world
+                .store()
+                .list(coffre::store::Prefix::Slots)
+                .await
+                .unwrap()
+                .objects
+                .is_empty()
+            {
                 drop(world.create(machine).await);
             }
             world.files(machine).await
         });
         let path = world.dir.path().join(format!("mount-{machine}"));
         std::fs::create_dir_all(&path).unwrap();
-        let options = MountOptions { writing: Writing::Allowed, allow_other: AllowOther::No, threads: 4 };
+        let options = MountOptions {
+            writing: Writing::Allowed,
+            allow_other: AllowOther::No,
+            threads: 4,
+        };
         let mount = Mount::start(files.clone(), &path, options, runtime.handle().clone()).unwrap();
-        Self { runtime, files, mount: Some(mount), path }
+        Self {
+            runtime,
+            files,
+            mount: Some(mount),
+            path,
+        }
     }
 
     pub fn path(&self) -> &Path {

@@ -15,8 +15,15 @@ pub fn run(folder: &Path, program: &str, arguments: &[&str]) -> String {
         .env("GIT_COMMITTER_EMAIL", "test@localhost")
         .output()
         .unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?} failed: {}\n{out}\n{err}", output.status);
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?} failed: {}\n{out}\n{err}",
+        output.status
+    );
     out.into_owned()
 }
 

@@ -24,7 +24,11 @@ impl S3 {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
@@ -40,12 +44,19 @@ impl S3 {
                 });
             }
         });
-        Self { _runtime: runtime, folder, port }
+        Self {
+            _runtime: runtime,
+            folder,
+            port,
+        }
     }
 
     /// The address of a prefix in its bucket, with credentials as a profile would add them.
     pub fn uri(&self, prefix: &str) -> StoreUri {
-        let text = format!("s3://bucket/{prefix}?region=us-east-1&endpoint=http://127.0.0.1:{}", self.port);
+        let text = format!(
+            "s3://bucket/{prefix}?region=us-east-1&endpoint=http://127.0.0.1:{}",
+            self.port
+        );
         StoreUri::parse(&text)
             .unwrap()
             .with_option("access_key_id", KEY)

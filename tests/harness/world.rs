@@ -38,7 +38,10 @@ impl World {
 
     /// With a store elsewhere.
     pub fn at(uri: StoreUri) -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), uri }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            uri,
+        }
     }
 
     pub fn store(&self) -> Store {
@@ -70,7 +73,9 @@ impl World {
             uid: 0,
             gid: 0,
         };
-        Vault::create(self.store(), self.state(machine, Access::ReadWrite), setup).await.unwrap()
+        Vault::create(self.store(), self.state(machine, Access::ReadWrite), setup)
+            .await
+            .unwrap()
     }
 
     pub async fn open(&self, machine: &str, access: Access) -> coffre::Result<Vault> {
@@ -91,7 +96,9 @@ impl World {
     /// Opens the file system on a machine.
     pub async fn files(&self, machine: &str) -> Filesystem {
         let vault = self.open(machine, Access::ReadWrite).await.unwrap();
-        Filesystem::open(vault, self.options(machine, Access::ReadWrite)).await.unwrap()
+        Filesystem::open(vault, self.options(machine, Access::ReadWrite))
+            .await
+            .unwrap()
     }
 
     /// Forgets everything a machine knows.

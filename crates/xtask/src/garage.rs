@@ -54,9 +54,17 @@ pub fn run() -> Result<()> {
     let _server = Server(child);
     wait_for(RPC)?;
     let say = |arguments: &[&str]| -> Result<String> {
-        let output = Command::new(&garage).arg("-c").arg(&config).args(arguments).stderr(Stdio::inherit()).output()?;
+        let output = Command::new(&garage)
+            .arg("-c")
+            .arg(&config)
+            .args(arguments)
+            .stderr(Stdio::inherit())
+            .output()?;
         if !output.status.success() {
-            bail!("garage {arguments:?} failed; its log is in {}", folder.display());
+            bail!(
+                "garage {arguments:?} failed; its log is in {}",
+                folder.display()
+            );
         }
         Ok(String::from_utf8(output.stdout)?)
     };
@@ -66,12 +74,22 @@ pub fn run() -> Result<()> {
     say(&["layout", "apply", "--version", "1"])?;
     say(&["bucket", "create", "coffre"])?;
     say(&["key", "import", "-n", "tests", "--yes", KEY, SECRET])?;
-    say(&["bucket", "allow", "--read", "--write", "--owner", "coffre", "--key", "tests"])?;
+    say(&[
+        "bucket", "allow", "--read", "--write", "--owner", "coffre", "--key", "tests",
+    ])?;
     wait_for(API)?;
     let uri = format!("s3://coffre/run?region=garage&endpoint=http://127.0.0.1:{API}");
     run_command(
         Command::new("cargo")
-            .args(["test", "--package", "coffre-tests", "--test", "s3", "--", "--nocapture"])
+            .args([
+                "test",
+                "--package",
+                "coffre-tests",
+                "--test",
+                "s3",
+                "--",
+                "--nocapture",
+            ])
             .env("COFFRE_TEST_S3", uri)
             .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET),
@@ -87,7 +105,16 @@ fn install() -> Result<PathBuf> {
     if !garage.exists() {
         println!("set-up: building garage {VERSION}, which takes a while the first time");
         run_command(
-            Command::new("cargo").args(["install", "garage", "--version", VERSION, "--locked", "--root"]).arg(&tools),
+            Command::new("cargo")
+                .args([
+                    "install",
+                    "garage",
+                    "--version",
+                    VERSION,
+                    "--locked",
+                    "--root",
+                ])
+                .arg(&tools),
         )?;
     }
     Ok(garage)

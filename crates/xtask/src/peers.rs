@@ -8,10 +8,27 @@ use crate::run::run as run_command;
 
 /// `cargo xtask peers [--quick]`
 pub fn run(arguments: &[String]) -> Result<()> {
-    run_command(Command::new("cargo").args(["build", "--release", "--quiet", "--package", "coffre-cli", "--bin", "coffre"]))?;
+    run_command(Command::new("cargo").args([
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "coffre-cli",
+        "--bin",
+        "coffre",
+    ]))?;
     run_command(
         Command::new("cargo")
-            .args(["run", "--release", "--quiet", "--package", "coffre-benches", "--bin", "peers", "--"])
+            .args([
+                "run",
+                "--release",
+                "--quiet",
+                "--package",
+                "coffre-benches",
+                "--bin",
+                "peers",
+                "--",
+            ])
             .args(arguments),
     )
 }

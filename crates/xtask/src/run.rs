@@ -9,7 +9,9 @@ use anyhow::bail;
 
 /// Runs to the end; fails with the command in the message.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
         bail!("{command:?}: {status}");
     }
@@ -18,6 +20,10 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Whether a program can be started.
 pub fn has(program: &str) -> bool {
-    let quiet = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let quiet = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     quiet.is_ok()
 }

@@ -11,15 +11,23 @@ use crate::run::has;
 use crate::run::run;
 
 /// Programs that tests run on the mount, and the Debian packages they come in.
-const PROGRAMS: [(&str, &str); 5] =
-    [("fusermount3", "fuse3"), ("git", "git"), ("sqlite3", "sqlite3"), ("rsync", "rsync"), ("setfattr", "attr")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("fusermount3", "fuse3"),
+    ("git", "git"),
+    ("sqlite3", "sqlite3"),
+    ("rsync", "rsync"),
+    ("setfattr", "attr"),
+];
 /// What the reference reader is written with.
 const PYTHON: [&str; 4] = ["cryptography", "argon2-cffi", "blake3", "zstandard"];
 
 /// Installs missing programs as root on Debian; elsewhere says what is missing.
 pub fn programs() {
-    let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !has(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, package)| *package)
+        .collect();
     if missing.is_empty() {
         return;
     }
@@ -33,7 +41,9 @@ pub fn programs() {
             .stdout(Stdio::null()))
     };
     if let Err(error) = install() {
-        println!("set-up: cannot install them ({error:#}); tests that need them say that they are skipped");
+        println!(
+            "set-up: cannot install them ({error:#}); tests that need them say that they are skipped"
+        );
     }
 }
 
@@ -47,13 +57,17 @@ pub fn python(target: &Path) -> Option<PathBuf> {
     }
     let build = || -> Result<()> {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PYTHON))?;
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(PYTHON))?;
         Ok(std::fs::write(&ready, "")?)
     };
     match build() {
         Ok(()) => Some(python),
         Err(error) => {
-            println!("set-up: no Python for the reference reader ({error:#}); its test says that it is skipped");
+            println!(
+                "set-up: no Python for the reference reader ({error:#}); its test says that it is skipped"
+            );
             None
         }
     }

@@ -18,7 +18,14 @@ pub fn run(filter: &[String]) -> Result<()> {
     setup::programs();
     let python = setup::python(&std::path::absolute(target())?);
     // Tests run the command as a user would: it is built first.
-    crate::run::run(Command::new("cargo").args(["build", "--quiet", "--package", "coffre-cli", "--bin", "coffre"]))?;
+    crate::run::run(Command::new("cargo").args([
+        "build",
+        "--quiet",
+        "--package",
+        "coffre-cli",
+        "--bin",
+        "coffre",
+    ]))?;
     let mut tests = Command::new("cargo");
     if has("cargo-nextest") {
         tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);

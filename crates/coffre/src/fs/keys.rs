@@ -27,8 +27,11 @@ impl Filesystem {
             .add_slot(secret, label, KdfParams::DEFAULT)
             .await?;
         let id = SlotId::from_slice(key.rest()).map_err(crate::Error::Secret)?;
-        self.change(key.clone(), Edit::Put(key, Value::Record(Record::Slot(record))))
-            .await?;
+        self.change(
+            key.clone(),
+            Edit::Put(key, Value::Record(Record::Slot(record))),
+        )
+        .await?;
         Ok(id)
     }
 

@@ -64,20 +64,34 @@ pub async fn copy(
 ) -> Result<CopyReport> {
     let offered = source.list(Prefix::All).await?;
     if offered.objects.is_empty() {
-        return Err(Error::NoVault { location: source.uri().canonical().to_owned() });
+        return Err(Error::NoVault {
+            location: source.uri().canonical().to_owned(),
+        });
     }
     let there = destination.list(Prefix::All).await?;
     check_destination(source, destination, &there.foreign).await?;
-    let there: BTreeMap<ObjectName, Option<u64>> =
-        there.objects.iter().map(|object| (object.name, object.length)).collect();
-    let mut report = CopyReport { foreign: offered.foreign, ..CopyReport::default() };
-    let mut state = CopyProgress { total: offered.objects.len() as u64, ..CopyProgress::default() };
+    let there: BTreeMap<ObjectName, Option<u64>> = there
+        .objects
+        .iter()
+        .map(|object| (object.name, object.length))
+        .collect();
+    let mut report = CopyReport {
+        foreign: offered.foreign,
+        ..CopyReport::default()
+    };
+    let mut state = CopyProgress {
+        total: offered.objects.len() as u64,
+        ..CopyProgress::default()
+    };
     let mut ordered = offered.objects;
     ordered.sort_by_key(|object| rank(&object.name));
     for group in ordered.chunk_by(|a, b| rank(&a.name) == rank(&b.name)) {
         // One kind after the other: a later one may name what an earlier one brought.
         let mut copies = futures::stream::iter(group.iter().map(|object| async {
-            (object.name, one(source, destination, object, there.get(&object.name)).await)
+            (
+                object.name,
+                one(source, destination, object, there.get(&object.name)).await,
+            )
         }))
         .buffer_unordered(TOGETHER);
         while let Some((name, result)) = copies.next().await {
@@ -88,7 +102,10 @@ pub async fn copy(
                     state.bytes += bytes;
                 }
                 Ok(None) => report.present += 1,
-                Err(error @ (Error::Forged { .. } | Error::Truncated { .. } | Error::Missing { .. })) => {
+                Err(
+                    error
+                    @ (Error::Forged { .. } | Error::Truncated { .. } | Error::Missing { .. }),
+                ) => {
                     report.damaged.push(format!("{name}: {error}"));
                 }
                 Err(error) => return Err(error),
@@ -104,22 +121,29 @@ pub async fn copy(
 async fn check_destination(source: &Store, destination: &Store, foreign: &[String]) -> Result<()> {
     if let Some(found) = foreign.first() {
         let location = destination.uri().canonical().to_owned();
-        return Err(Error::NotEmpty { location, found: found.clone() });
+        return Err(Error::NotEmpty {
+            location,
+            found: found.clone(),
+        });
     }
     let (ours, theirs) = (header(source).await?, header(destination).await?);
     match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours.vault != theirs.vault => {
-            Err(Error::WrongVault { expected: ours.vault.to_string(), found: theirs.vault.to_string() })
-        }
+        (Some(ours), Some(theirs)) if ours.vault != theirs.vault => Err(Error::WrongVault {
+            expected: ours.vault.to_string(),
+            found: theirs.vault.to_string(),
+        }),
         _ => Ok(()),
     }
 }
 
 async fn header(store: &Store) -> Result<Option<VaultHeader>> {
-    match store.read(&ObjectName::Vault, 0..HEADER_LENGTH as u64).await {
-        Ok(bytes) => {
-            VaultHeader::decode(&bytes).map(Some).map_err(|error| Error::of_object(ObjectName::Vault, error))
-        }
+    match store
+        .read(&ObjectName::Vault, 0..HEADER_LENGTH as u64)
+        .await
+    {
+        Ok(bytes) => VaultHeader::decode(&bytes)
+            .map(Some)
+            .map_err(|error| Error::of_object(ObjectName::Vault, error)),
         Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -187,12 +211,24 @@ fn verify(name: &ObjectName, bytes: &[u8]) -> Result<()> {
     };
     match name {
         ObjectName::Pack(pack) => {
-            if PackName::of(&ObjectHash::of(bytes)) == *pack { Ok(()) } else { Err(misnamed()) }
+            if PackName::of(&ObjectHash::of(bytes)) == *pack {
+                Ok(())
+            } else {
+                Err(misnamed())
+            }
         }
         ObjectName::Inventory { hash, .. } => {
-            if PackName::of(&ObjectHash::of(bytes)).0 == *hash { Ok(()) } else { Err(misnamed()) }
+            if PackName::of(&ObjectHash::of(bytes)).0 == *hash {
+                Ok(())
+            } else {
+                Err(misnamed())
+            }
         }
-        ObjectName::Slot(slot) => match SlotHeader::decode(bytes, Ceiling::Lifted).map_err(failed)?.slot == *slot {
+        ObjectName::Slot(slot) => match SlotHeader::decode(bytes, Ceiling::Lifted)
+            .map_err(failed)?
+            .slot
+            == *slot
+        {
             true => Ok(()),
             false => Err(misnamed()),
         },

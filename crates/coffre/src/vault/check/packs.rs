@@ -128,6 +128,9 @@ impl Inspection<'_> {
             progress(*state);
         }
         drop(inspections);
+        if self.depth == Depth::Data {
+            self.superseded(&listed, &used).await?;
+        }
         self.report.stored_bytes = listed.values().flatten().sum();
         self.report.unused_bytes = self
             .report
@@ -137,6 +140,33 @@ impl Inspection<'_> {
         let foreign = listing.foreign.iter().take(NOTES_MAX);
         let notes = foreign.map(|name| format!("{name} is none of Coffre's objects"));
         self.report.notes.extend(notes);
+        Ok(())
+    }
+
+    /// Packs that a commit names and the newest tree does not need: older states rest on them.
+    async fn superseded(
+        &mut self,
+        listed: &HashMap<PackName, Option<u64>>,
+        used: &HashSet<PackName>,
+    ) -> Result<()> {
+        for (name, pack) in &self.added {
+            if used.contains(name) || !listed.contains_key(name) {
+                continue;
+            }
+            let object = ObjectName::Pack(*name);
+            let store = self.vault.store();
+            match store
+                .read_whole(&object, Some(pack.length), u64::from(PACK_FULL))
+                .await
+            {
+                Ok(bytes) if ObjectHash::of(&bytes) == pack.hash => {}
+                Ok(_) => self.findings.push(Finding::of_error(forged(
+                    &object,
+                    "it is not what its commit named (no current file needs it)",
+                ))?),
+                Err(error) => self.findings.push(Finding::of_error(error)?),
+            }
+        }
         Ok(())
     }
 
