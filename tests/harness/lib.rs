@@ -1,6 +1,7 @@
 //! What the promises are tested with: vaults in temporary folders, mounts, and real programs run on them.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+pub mod command;
 pub mod compare;
 pub mod mounted;
 pub mod programs;

@@ -25,6 +25,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (mounted, daemon) = sync::mounted_at(context, &args.dir).await?;
     let call = Call::Unmount { now: args.now };
     let left = sync::call(daemon, &call, context.output).await?;
+    wait_for_end(mounted.pid).await;
     let output = context.output;
     output.object(&serde_json::json!({ "unmounted": mounted.dir, "left_bytes": left }));
     if left > 0 {
@@ -41,4 +42,19 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// The daemon answers before it ends; the vault is free when it has.
+async fn wait_for_end(pid: u32) {
+    let daemon = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    for _ in 0..200 {
+        match daemon {
+            Some(daemon) if rustix::process::test_kill_process(daemon).is_ok() => {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            _ => return,
+        }
+    }
 }
