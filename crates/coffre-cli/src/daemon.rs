@@ -60,8 +60,7 @@ pub async fn run(
     let state = vault.state().path().to_owned();
     let filesystem = session::filesystem(&plan.target, vault, plan.access, plan.bounds).await?;
     let served = serve(plan, &state, &filesystem, ready).await;
-    mounts::forget(&state);
-    let _ = std::fs::remove_file(state.join("control.sock"));
+    withdraw(&state);
     if served.is_err() {
         // Whatever was accepted is made durable here; the error is what is told.
         if let Err(error) = filesystem.close_now().await {
@@ -139,14 +138,15 @@ impl Wish {
 /// After the kernel has let go: uploads, or not, and answers.
 async fn fulfil(wish: Wish, state: &Path, filesystem: &Filesystem) -> anyhow::Result<()> {
     let ended = finish(filesystem, wish.remainder).await;
-    mounts::forget(state);
+    // Before the answer: whoever comes next shall not meet a file system that is closed.
+    withdraw(state);
     let Some(answer) = wish.answer else {
         return ended.map(|_| ());
     };
     let failed = ended
         .as_ref()
         .err()
-        .map(|error| Failure::new(exit::code(error), format!("{error:#}")));
+        .map(|error| Failure::new(exit::code(error), exit::message(error)));
     let _ = answer.send(ended);
     // Time for the answer to reach the client.
     tokio::time::sleep(PARTING).await;
@@ -158,6 +158,12 @@ async fn fulfil(wish: Wish, state: &Path, filesystem: &Filesystem) -> anyhow::Re
 enum Remainder {
     Upload,
     Keep,
+}
+
+/// Nobody finds this mount any more.
+fn withdraw(state: &Path) {
+    mounts::forget(state);
+    let _ = std::fs::remove_file(state.join("control.sock"));
 }
 
 /// Ends when the kernel has let go, by whomever.

@@ -47,6 +47,18 @@ impl Failure {
     }
 }
 
+/// What an error says, with its context, each thing once: causes often stand in the text above them already.
+pub fn message(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.ends_with(&cause) {
+            message.push_str(": ");
+            message.push_str(&cause);
+        }
+    }
+    message
+}
+
 /// The exit code of an error.
 pub fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
@@ -95,6 +107,14 @@ mod tests {
         assert_eq!(code(&error), SECRET);
         assert_eq!(code(&Failure::new(BUSY, "in use").context("more")), BUSY);
         assert_eq!(code(&anyhow::anyhow!("anything")), FAILED);
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let error = anyhow::Error::new(Error::Refused(Refusal::ReadOnly));
+        assert_eq!(message(&error), "opened read-only");
+        let error = error.context("while publishing");
+        assert_eq!(message(&error), "while publishing: opened read-only");
     }
 
     #[test]

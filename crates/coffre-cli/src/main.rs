@@ -103,7 +103,8 @@ fn main() -> ExitCode {
 
 fn log_to_stderr(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
+        // We unmount by ourselves; fuser's own attempt finds nothing left.
+        0 => "warn,fuser::mnt=error",
         1 => "info,coffre=debug",
         _ => "debug",
     };

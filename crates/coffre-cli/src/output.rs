@@ -10,6 +10,8 @@ use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
 use serde::Serialize;
 
+use crate::exit;
+
 /// Where and how results are shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -52,7 +54,7 @@ impl Output {
 
     /// Why it failed, on standard error.
     pub fn error(&self, error: &anyhow::Error, code: u8) {
-        let message = format!("{error:#}");
+        let message = exit::message(error);
         if self.json {
             eprintln!("{}", serde_json::json!({ "error": message, "code": code }));
         } else {

@@ -9,6 +9,7 @@ use coffre::fs::Follow;
 use coffre::fs::Make;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
+use coffre::store::Prefix;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 use serde::Deserialize;
@@ -73,6 +74,8 @@ pub enum Request {
         /// Which.
         path: Name,
     },
+    /// Bytes in the store.
+    Stored,
 }
 
 /// A piece of an answer.
@@ -83,8 +86,19 @@ pub enum Item {
     Entry(Entry),
     /// Bytes below a path.
     Usage(Usage),
+    /// What the store holds.
+    Stored(Stored),
     /// State of the queue.
     Status(Box<coffre::fs::Status>),
+}
+
+/// What the store holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stored {
+    /// Bytes of all packs in the store.
+    pub stored_bytes: u64,
+    /// Bytes of content that files use, before compression.
+    pub used_bytes: u64,
 }
 
 /// Something in the vault, as `ls` and `stat` show it.
@@ -189,6 +203,14 @@ pub async fn answer(
         Request::Usage { path } => {
             let usage = usage(filesystem, path).await?;
             send(items, Item::Usage(usage)).await
+        }
+        Request::Stored => {
+            let packs = filesystem.vault().store().list(Prefix::Packs).await?;
+            let stored = Stored {
+                stored_bytes: packs.objects.iter().filter_map(|pack| pack.length).sum(),
+                used_bytes: filesystem.status().used_bytes,
+            };
+            send(items, Item::Stored(stored)).await
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 
-use serde::Serialize;
-
 use crate::commands::ask;
 use crate::names::Name;
 use crate::requests::Item;
@@ -27,20 +25,12 @@ pub struct Args {
     paths: Vec<OsString>,
 }
 
-/// What the store holds.
-#[derive(Serialize)]
-struct Stored {
-    stored_bytes: u64,
-    used_bytes: u64,
-    unused_bytes: u64,
-}
-
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let paths = args.paths.iter().map(|path| Request::Usage {
         path: Name::from(path.as_os_str()),
     });
-    let requests = paths.chain([Request::Status]).collect();
+    let requests = paths.chain([Request::Stored]).collect();
     let output = context.output;
     ask(context, &args.vault, requests, |item| match item {
         Item::Usage(usage) => {
@@ -53,20 +43,16 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
                 usage.path
             ));
         }
-        Item::Status(status) => {
-            let stored = Stored {
-                stored_bytes: status.stored_bytes,
-                used_bytes: status.used_bytes,
-                unused_bytes: status.stored_bytes.saturating_sub(status.used_bytes),
-            };
+        Item::Stored(stored) => {
             output.object(&stored);
             output.line(format_args!(
-                "{:>12}  in the store, {} of them used by no file (old content, padding, the tree)",
+                "{:>12}  in the store, sealed and compressed, for {} that files use; the rest is \
+                 the tree, padding and content that was replaced or removed",
                 units::size(stored.stored_bytes),
-                units::size(stored.unused_bytes)
+                units::size(stored.used_bytes)
             ));
         }
-        Item::Entry(_) => {}
+        Item::Entry(_) | Item::Status(_) => {}
     })
     .await
 }

@@ -314,7 +314,7 @@ async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Resul
     match served {
         Err(error) if !told => {
             say(&Told::Failed {
-                message: format!("{error:#}"),
+                message: exit::message(&error),
                 code: exit::code(&error),
             })?;
             Err(error)

@@ -127,10 +127,14 @@ fn show(output: Output, vault: &str, mounted: Option<&Path>, status: &Status) {
     ));
     for device in &status.devices {
         output.line(format_args!(
-            "  device      {}{} {}: commit {} at {} UTC",
-            device.name,
-            if device.this { " (this one)" } else { "" },
+            "  device      {}{}{}: commit {} at {} UTC",
             device.id,
+            if device.name.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", device.name)
+            },
+            if device.this { " (this one)" } else { "" },
             device.seq,
             units::date(device.time)
         ));

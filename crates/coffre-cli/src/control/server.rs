@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use coffre::Error;
 use coffre::fs::Filesystem;
+use coffre::vault::Access;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -99,7 +100,7 @@ async fn client(
     let line = match answered {
         Ok(left) => Line::Done(left),
         Err(error) => Line::Failed {
-            message: format!("{error:#}"),
+            message: exit::message(&error),
             code: exit::code(&error),
         },
     };
@@ -130,20 +131,26 @@ async fn answer(
             Ok(left(filesystem))
         }
         Call::Sync => {
-            let publish = async { Ok(filesystem.publish().await?) };
-            waiting(publish, filesystem, write).await?;
+            waiting(publish(filesystem), filesystem, write).await?;
             Ok(left(filesystem))
         }
         Call::Unmount { now } => {
             if !now {
                 // While it is still mounted: if this fails or is taken back, nothing has changed.
-                let publish = async { Ok(filesystem.publish().await?) };
-                waiting(publish, filesystem, write).await?;
+                waiting(publish(filesystem), filesystem, write).await?;
             }
             let (answer, answered) = oneshot::channel();
             stops.send(Stop { now, answer }).await?;
             waiting(async { answered.await? }, filesystem, write).await
         }
+    }
+}
+
+/// What cannot be changed has nothing to upload.
+async fn publish(filesystem: &Filesystem) -> anyhow::Result<()> {
+    match filesystem.vault().access() {
+        Access::ReadOnly => Ok(()),
+        Access::ReadWrite => Ok(filesystem.publish().await?),
     }
 }
 

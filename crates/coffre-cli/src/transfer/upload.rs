@@ -118,7 +118,9 @@ impl<'a> Upload<'a> {
         let (inode, handle, temporary) = self.begin(&goal, owner).await?;
         let written = self.stream(&mut source, handle).await;
         self.filesystem.release(handle).await?;
-        self.finish(goal, inode, temporary, written).await
+        self.finish(goal, inode, temporary, written).await?;
+        self.report.files += 1;
+        Ok(())
     }
 
     async fn any(&mut self, source: &Path, goal: Goal) -> anyhow::Result<()> {
