@@ -86,7 +86,7 @@ async fn a_thousand_small_files_take_at_most_ten_puts() {
     let before = counts(&files);
     for index in 0..1000u32 {
         let content: Vec<u8> = (0..4096u32)
-            .map(|at| (at * index >> 5) as u8 ^ (at as u8).rotate_left(3))
+            .map(|at| ((at * index) >> 5) as u8 ^ (at as u8).rotate_left(3))
             .collect();
         write(&files, &format!("file {index}"), &content).await;
     }

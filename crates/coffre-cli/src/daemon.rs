@@ -146,7 +146,7 @@ async fn fulfil(wish: Wish, state: &Path, filesystem: &Filesystem) -> anyhow::Re
     let failed = ended
         .as_ref()
         .err()
-        .map(|error| Failure::new(exit::code(error), exit::message(error)));
+        .map(|error| Failure::error(exit::code(error), exit::message(error)));
     let _ = answer.send(ended);
     // Time for the answer to reach the client.
     tokio::time::sleep(PARTING).await;

@@ -39,7 +39,7 @@ pub struct Failure {
 
 impl Failure {
     /// An error of this program, ready to be returned.
-    pub fn new(code: u8, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(code: u8, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self {
             message: message.into(),
             code,
@@ -105,7 +105,7 @@ mod tests {
     fn context_does_not_hide_the_code() {
         let error = anyhow::Error::new(Error::WrongSecret).context("while opening");
         assert_eq!(code(&error), SECRET);
-        assert_eq!(code(&Failure::new(BUSY, "in use").context("more")), BUSY);
+        assert_eq!(code(&Failure::error(BUSY, "in use").context("more")), BUSY);
         assert_eq!(code(&anyhow::anyhow!("anything")), FAILED);
     }
 

@@ -29,6 +29,6 @@ pub fn count() -> u32 {
 pub fn check() -> anyhow::Result<()> {
     match count() {
         0 => Ok(()),
-        _ => Err(Failure::new(exit::FAILED, "interrupted")),
+        _ => Err(Failure::error(exit::FAILED, "interrupted")),
     }
 }

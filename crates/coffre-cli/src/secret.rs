@@ -172,7 +172,7 @@ pub fn of_file(path: &Path) -> anyhow::Result<Bytes> {
 /// What a command prints, without its last newline (which `Passphrase` strips).
 pub fn of_command(command: &str) -> anyhow::Result<Bytes> {
     let failed = |why: String| {
-        Failure::new(
+        Failure::error(
             exit::FAILED,
             format!("the passphrase command failed: {why}"),
         )
@@ -205,7 +205,7 @@ fn read_bounded(from: &mut impl Read, expected: u64) -> io::Result<Bytes> {
 fn typed(prompt: &str) -> anyhow::Result<Bytes> {
     match rpassword::prompt_password(prompt) {
         Ok(text) => Ok(Zeroizing::new(text.into_bytes())),
-        Err(_) => Err(Failure::new(
+        Err(_) => Err(Failure::error(
             exit::USAGE,
             "a passphrase is needed and there is no terminal to ask on; give --passphrase-file, \
              --passphrase-command, --key-file or COFFRE_PASSPHRASE",

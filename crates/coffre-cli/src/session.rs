@@ -169,12 +169,12 @@ pub async fn close(filesystem: &Filesystem, access: Access, output: Output) -> a
     let why = match closed {
         Some(Ok(())) => return Ok(()),
         Some(Err(error)) => error.into(),
-        None => Failure::new(exit::FAILED, "interrupted"),
+        None => Failure::error(exit::FAILED, "interrupted"),
     };
     // What is not uploaded now must at least be durable here.
     let left = filesystem.close_now().await;
     let left = left.map_or(waiting, |status| status.unpublished_bytes);
-    Err(Failure::new(
+    Err(Failure::error(
         exit::code(&why),
         format!(
             "{why}. {} wait in the journal on this machine; the next command that writes to this vault, or a mount, \

@@ -191,7 +191,7 @@ fn setting(flag: Option<u64>, profile: Option<&str>, default: u64) -> anyhow::Re
 /// The user's folders, by the XDG rules.
 pub fn folders() -> anyhow::Result<Xdg> {
     Xdg::new().map_err(|_| {
-        Failure::new(
+        Failure::error(
             exit::FAILED,
             "the home folder is not known; set HOME, or --state-dir and --cache-dir",
         )
@@ -214,7 +214,7 @@ fn profiles() -> anyhow::Result<BTreeMap<String, Profile>> {
             .span()
             .and_then(|span| text.get(..span.start))
             .map_or(1, |before| before.matches('\n').count() + 1);
-        Failure::new(
+        Failure::error(
             exit::USAGE,
             format!("{} line {line}: {}", path.display(), error.message()),
         )
@@ -225,7 +225,7 @@ fn profiles() -> anyhow::Result<BTreeMap<String, Profile>> {
         .find(|(_, profile)| profile.url.is_empty())
     {
         let path = path.display();
-        return Err(Failure::new(
+        return Err(Failure::error(
             exit::USAGE,
             format!("{path}: profile {name} has no url"),
         ));

@@ -31,7 +31,7 @@ pub fn of(path: &Name, error: Error) -> anyhow::Error {
 
 /// A refusal in our own words.
 pub fn refused(refusal: Refusal, what: String) -> anyhow::Error {
-    Failure::new(exit::code(&Error::Refused(refusal).into()), what)
+    Failure::error(exit::code(&Error::Refused(refusal).into()), what)
 }
 
 /// Whether the error says that there is nothing under that path.

@@ -102,7 +102,7 @@ fn verdict(report: &CheckReport) -> anyhow::Result<()> {
         false => exit::FORGED,
     };
     let count = report.problems.len();
-    Err(Failure::new(
+    Err(Failure::error(
         code,
         format!(
             "{count} {} found; restore the objects from a copy of the store, or the files from elsewhere",

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     show(context.output, &report);
     match report.damaged.len() {
         0 => Ok(()),
-        count => Err(Failure::new(
+        count => Err(Failure::error(
             exit::FORGED,
             format!(
                 "{count} objects are damaged at the source and were left out; `coffre check` names their files"

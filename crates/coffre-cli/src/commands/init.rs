@@ -110,7 +110,7 @@ pub async fn create(
 /// Argon2id's cost with this much memory.
 pub fn kdf(memory: u64) -> anyhow::Result<KdfParams> {
     let kib = u32::try_from(memory / 1024).unwrap_or(u32::MAX);
-    if kib < KdfParams::FLOOR.m || kib > 1024 * 1024 {
+    if !(KdfParams::FLOOR.m..=1024 * 1024).contains(&kib) {
         return Err(
             Error::Usage("a guess must take between 64M and 1G of memory".to_owned()).into(),
         );
@@ -222,7 +222,7 @@ async fn try_object(store: &Store, name: &ObjectName, bytes: &Bytes) -> anyhow::
 }
 
 fn lacking(what: &str) -> anyhow::Error {
-    Failure::new(
+    Failure::error(
         exit::FAILED,
         format!("this store cannot hold a vault: {what}"),
     )

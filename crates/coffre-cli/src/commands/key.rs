@@ -209,14 +209,14 @@ async fn remove(filesystem: &Filesystem, prefix: &str, output: Output) -> anyhow
     let (Some(slot), None) = (found.next(), found.next()) else {
         let what =
             format!("no key slot, or more than one, begins with {prefix}; see `coffre key list`");
-        return Err(Failure::new(exit::NOT_FOUND, what));
+        return Err(Failure::error(exit::NOT_FOUND, what));
     };
     let others = slots
         .iter()
         .filter(|other| other.id != slot.id && other.record.is_some());
     if others.count() == 0 {
         let what = "this is the only key slot: without it nobody could open the vault again; add another one first";
-        return Err(Failure::new(exit::FAILED, what));
+        return Err(Failure::error(exit::FAILED, what));
     }
     filesystem.remove_slot(slot.id).await?;
     output.object(&serde_json::json!({ "removed": slot.id.to_string() }));
@@ -228,7 +228,7 @@ async fn current(filesystem: &Filesystem) -> anyhow::Result<SlotInfo> {
     let slots = filesystem.slots().await?;
     let current = slots.into_iter().find(|slot| slot.current);
     current.ok_or_else(|| {
-        Failure::new(
+        Failure::error(
             exit::NOT_FOUND,
             "the key slot that opened the vault is gone",
         )

@@ -105,7 +105,7 @@ async fn refuse_mounted(target: &Target, instead: &str) -> anyhow::Result<()> {
         || "its mount".to_owned(),
         |mounted| mounted.dir.display().to_string(),
     );
-    Err(Failure::new(
+    Err(Failure::error(
         exit::BUSY,
         format!(
             "{} is mounted at {dir}; {instead} there, or unmount it first with `coffre unmount {dir}`",

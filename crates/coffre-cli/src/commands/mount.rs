@@ -98,7 +98,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if Daemon::find(&target.state()).await.is_some() {
         let place = mounts::of_state(&target.state()).map(|mounted| mounted.dir);
         let place = place.unwrap_or_default();
-        return Err(Failure::new(
+        return Err(Failure::error(
             exit::BUSY,
             format!(
                 "{} is mounted already, at {}",
@@ -181,7 +181,7 @@ pub fn usable_folder(dir: &Path, target: &Target) -> anyhow::Result<PathBuf> {
             "{} is not empty; its files would be hidden while it is mounted",
             dir.display()
         );
-        return Err(Failure::new(exit::FAILED, what));
+        return Err(Failure::error(exit::FAILED, what));
     }
     Ok(dir)
 }
@@ -245,7 +245,7 @@ pub async fn start(
         _ = tokio::signal::ctrl_c() => {
             child.start_kill()?;
             child.wait().await?;
-            return Err(Failure::new(exit::FAILED, "interrupted; nothing was mounted"));
+            return Err(Failure::error(exit::FAILED, "interrupted; nothing was mounted"));
         }
     };
     spinner.finish_and_clear();
@@ -258,7 +258,7 @@ pub async fn start(
     };
     match serde_json::from_str(&line).context("the process behind the mount said something else")? {
         Told::Ready(mounted) => Ok(mounted),
-        Told::Failed { message, code } => Err(Failure::new(code, message)),
+        Told::Failed { message, code } => Err(Failure::error(code, message)),
     }
 }
 

@@ -42,7 +42,7 @@ pub async fn mounted_at(
         if let Some(daemon) = Daemon::find(&mounted.state).await {
             return Ok((mounted, daemon));
         }
-        return Err(Failure::new(
+        return Err(Failure::error(
             exit::NOT_FOUND,
             format!(
                 "the process that had {} mounted is gone (see {}); `fusermount3 -uz {}` clears the folder, and what \
@@ -53,7 +53,7 @@ pub async fn mounted_at(
             ),
         ));
     }
-    Err(Failure::new(
+    Err(Failure::error(
         exit::NOT_FOUND,
         format!(
             "no vault is mounted at {}, as far as {} knows (mounted with another --state-dir? give the same)",

@@ -39,7 +39,7 @@ impl Daemon {
             let line = serde_json::from_str(&line);
             match line.context("the process that has the vault mounted speaks another version")? {
                 Line::Done(left) => return Ok(left),
-                Line::Failed { message, code } => return Err(Failure::new(code, message)),
+                Line::Failed { message, code } => return Err(Failure::error(code, message)),
                 other => each(other),
             }
         }

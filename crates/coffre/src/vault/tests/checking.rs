@@ -156,7 +156,8 @@ async fn damage_to_content_names_the_file() {
 async fn records_that_contradict_each_other_are_found() {
     let world = World::new();
     let vault = world.create("a").await;
-    let cases: [(&str, &dyn Fn(&mut Changes)); 5] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Changes));
+    let cases: [Damage<'_>; 5] = [
         ("no such entry", &|c| {
             c.delete(Key::entry(Inode::ROOT, b"report.txt"))
         }),

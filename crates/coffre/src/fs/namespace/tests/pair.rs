@@ -242,7 +242,7 @@ impl Pair {
                     .world
                     .run(|view, context| namespace::set_attributes(view, context, inode, &change));
                 let model = self.model.truncate(inode, size);
-                assert_eq!(done.as_ref().map(|_| ()), model.as_ref().map(|()| ()));
+                assert_eq!(done.as_ref().map(|_| ()), model.as_ref().copied());
                 if let Ok(done) = done {
                     let now = self.world.look(|view| namespace::attributes(view, inode));
                     assert_eq!(Ok(done), now, "attributes in the reply are those after it");
