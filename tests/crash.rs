@@ -81,14 +81,14 @@ fn ten_kills_during_writes_lose_nothing_that_was_fsynced() {
             .unwrap();
         let guard = Unmount(Path::new(&mount));
         let folder = Path::new(&mount).join(format!("round {round}"));
-        for _ in 0..500 {
-            if fs::create_dir(&folder).is_ok() && machine_is_mounted(&mount) {
+        for _ in 0..3000 {
+            if machine_is_mounted(&mount) {
                 break;
             }
-            let _ = fs::remove_dir(&folder);
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(machine_is_mounted(&mount), "round {round}: not mounted");
+        fs::create_dir(&folder).unwrap();
         verify_rounds(&mount, round);
         let (made, synced, stop) = (
             Arc::new(AtomicUsize::new(0)),

@@ -72,6 +72,16 @@ async fn in_turn_each_sees_what_the_other_published() {
     );
     assert_eq!(read(&a, "shared").await, "from b, then");
     write(&a, "shared", "from a, last").await;
+    // A crash right after: the journal knows on which tree the last write was made.
+    a.fsync().await.unwrap();
+    copy_folder(
+        &world.dir.path().join("a"),
+        &world.dir.path().join("crashed"),
+    );
+    let crashed = world.files("crashed").await;
+    assert_eq!(read(&crashed, "shared").await, "from a, last");
+    assert_eq!(read(&crashed, "new").await, "of b");
+    drop(crashed);
     a.close().await.unwrap();
 
     b.refresh().await.unwrap();
@@ -111,4 +121,55 @@ async fn at_once_each_keeps_its_own_and_says_so() {
     assert_eq!(read(&b, "of b").await, "b's later");
     a.close().await.unwrap();
     b.close().await.unwrap();
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_state_folder_ends_with_a_chain_of_its_own() {
+    let world = World::local();
+    drop(world.create("a").await);
+    let a = world.files("a").await;
+    write(&a, "before", "the copy").await;
+    a.close().await.unwrap();
+    drop(a);
+    copy_folder(&world.dir.path().join("a"), &world.dir.path().join("twin"));
+    let twin = world.files("twin").await;
+    let a = world.files("a").await;
+    write(&a, "of a", "a's work").await;
+    write(&twin, "of the twin", "its work").await;
+    a.publish().await.unwrap();
+    twin.publish().await.unwrap();
+    a.close().await.unwrap();
+    twin.close().await.unwrap();
+    drop((a, twin));
+    let twin = world.files("twin").await;
+    assert_eq!(
+        (
+            read(&twin, "before").await,
+            read(&twin, "of the twin").await
+        ),
+        ("the copy".into(), "its work".into())
+    );
+    let a = world.files("a").await;
+    assert_eq!(read(&a, "of a").await, "a's work");
+    write(&a, "of a", "later").await;
+    a.close().await.unwrap();
+    twin.close().await.unwrap();
+    assert_ne!(
+        a.vault().device(),
+        twin.vault().device(),
+        "each has a chain of its own"
+    );
 }

@@ -28,7 +28,10 @@ fn tests() -> PathBuf {
 
 /// Folders of kept vaults: the folder is the list.
 fn vaults() -> Vec<PathBuf> {
-    std::fs::read_dir(tests().join("vaults")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(tests().join("vaults"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 fn expected(vault: &Path) -> BTreeMap<String, Value> {
@@ -48,7 +51,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy(&path, &target) } else { drop(std::fs::copy(&path, target).unwrap()) }
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
     }
 }
 
@@ -75,7 +82,9 @@ async fn describe(files: &Filesystem, path: &str, found: &Attributes) -> Value {
         entry["blake3"] = hasher.finalize().to_hex().as_str().into();
     }
     if found.kind == FileKind::Symlink {
-        entry["target"] = String::from_utf8(files.read_link(found.inode).await.unwrap()).unwrap().into();
+        entry["target"] = String::from_utf8(files.read_link(found.inode).await.unwrap())
+            .unwrap()
+            .into();
     }
     for name in files.list_xattrs(found.inode).await.unwrap() {
         let value = files.xattr(found.inode, &name).await.unwrap();
@@ -94,14 +103,21 @@ async fn this_program_reads_every_kept_vault() {
         let secret = Secret::Passphrase(Passphrase::new(&passphrase).unwrap());
         let uri = StoreUri::local(&world.folder());
         let state = StateDir::open(&world.state_root("a"), &uri, Access::ReadOnly).unwrap();
-        let vault = Vault::open(Store::open(&uri).unwrap(), state, &secret, Access::ReadOnly).await.unwrap();
-        let files = Filesystem::open(vault, world.options("a", Access::ReadOnly)).await.unwrap();
+        let vault = Vault::open(Store::open(&uri).unwrap(), state, &secret, Access::ReadOnly)
+            .await
+            .unwrap();
+        let files = Filesystem::open(vault, world.options("a", Access::ReadOnly))
+            .await
+            .unwrap();
         let mut found = BTreeMap::new();
         let mut folders = vec![(Inode::ROOT, String::new())];
         while let Some((inode, prefix)) = folders.pop() {
             let handle = files.open_directory(inode).await.unwrap();
             let listed = files.read_directory(handle, 0, 10_000, true).await.unwrap();
-            for entry in listed.into_iter().filter(|entry| entry.name != b"." && entry.name != b"..") {
+            for entry in listed
+                .into_iter()
+                .filter(|entry| entry.name != b"." && entry.name != b"..")
+            {
                 let path = format!("{prefix}{}", String::from_utf8(entry.name).unwrap());
                 if entry.kind == FileKind::Directory {
                     folders.push((entry.inode, format!("{path}/")));
@@ -119,8 +135,14 @@ async fn this_program_reads_every_kept_vault() {
 fn a_reader_written_from_the_document_alone_reads_every_kept_vault() {
     let python = std::env::var_os("COFFRE_PYTHON").unwrap_or_else(|| "python3".into());
     let packages = "import argon2, blake3, cryptography, zstandard";
-    if !Command::new(&python).args(["-c", packages]).output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: no Python with argon2-cffi, blake3, cryptography and zstandard (`cargo xtask test` sets one up)");
+    if !Command::new(&python)
+        .args(["-c", packages])
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        eprintln!(
+            "skipped: no Python with argon2-cffi, blake3, cryptography and zstandard (`cargo xtask test` sets one up)"
+        );
         return;
     }
     for kept in vaults() {
@@ -133,16 +155,27 @@ fn a_reader_written_from_the_document_alone_reads_every_kept_vault() {
                 .args(what)
                 .output()
                 .unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             String::from_utf8(output.stdout).unwrap()
         };
         let expected = expected(&kept);
         assert_eq!(by_path(&run(&["list"])), expected, "{}", kept.display());
         let folder = tempfile::tempdir().unwrap();
         run(&["extract", folder.path().to_str().unwrap()]);
-        for (path, entry) in expected.iter().filter(|(_, entry)| entry["kind"] == "regular") {
+        for (path, entry) in expected
+            .iter()
+            .filter(|(_, entry)| entry["kind"] == "regular")
+        {
             let content = std::fs::read(folder.path().join(path)).unwrap();
-            assert_eq!(entry["blake3"], blake3::hash(&content).to_hex().as_str(), "{path}");
+            assert_eq!(
+                entry["blake3"],
+                blake3::hash(&content).to_hex().as_str(),
+                "{path}"
+            );
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use coffre_format::record::Key;
 use coffre_format::record::tag;
+use coffre_format::transaction::Checkpoint;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -142,7 +143,7 @@ impl Inner {
             self.nodes.reader().learn(pack.name, pack.length);
         }
         let changes = tree::diff(&old, &new, &self.nodes, DIFF_MOST).await?;
-        {
+        let noted = {
             let mut core = self.core();
             if core.is_dirty() || core.root.hash != old.hash {
                 return Ok(());
@@ -151,6 +152,18 @@ impl Inner {
             core.published.1 = new;
             core.merged = head.commit.body.merged.clone();
             core.merged.insert(head.device, head.point);
+            // What is done from here on is done to the new tree: recovery must begin with it.
+            let checkpoint = Checkpoint {
+                root: new,
+                lsn: core.lsn,
+                merged: core.merged.clone(),
+            };
+            let writer = self.writer.as_ref();
+            writer.map(|writer| writer.journal.queue_checkpoint(checkpoint, 0))
+        };
+        if let Some(noted) = noted {
+            // A journal that cannot take it fails every fsync as well, and says so there.
+            drop(noted.await);
         }
         let stale = match changes {
             Some(changes) => invalidations(changes.iter().map(|(key, _, _)| key)),

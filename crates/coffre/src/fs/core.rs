@@ -121,6 +121,11 @@ impl Core {
         }
     }
 
+    /// Goes on as another device.
+    pub(crate) fn set_device(&mut self, device: DeviceId) {
+        self.device = Some(device);
+    }
+
     /// This device; only a device may change anything.
     pub(crate) fn device(&self) -> Result<DeviceId> {
         self.device.ok_or(Error::Refused(Refusal::ReadOnly))

@@ -33,6 +33,7 @@ use crate::store::Outbox;
 use crate::store::Reader;
 use crate::tree::Nodes;
 use crate::vault::Access;
+use crate::vault::Head;
 use crate::vault::Heads;
 use crate::vault::Vault;
 
@@ -73,6 +74,12 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
     }
     let start = Base::choose(&heads, recovered, &vault);
     let session = new_session(&nodes, &start.root, vault.access()).await?;
+    // A slot that the tree does not list opens the vault for reading only.
+    match vault.slot_listed(&nodes, &start.root).await {
+        // Offline, with that part of the tree not at hand: the next session will know.
+        Ok(_) | Err(Error::Unreachable { .. }) => {}
+        Err(error) => return Err(error),
+    }
     let device = match vault.access() {
         Access::ReadWrite => Some(vault.enrol(&device_name())?.0),
         Access::ReadOnly => vault.device(),
@@ -176,11 +183,14 @@ impl Base {
             lsn,
             merged: contained,
         } = recovered.checkpoint;
-        let known = heads
+        // The head whose tree this is, if it is published; and whether the newest head contains it.
+        let mine = heads
             .all
             .iter()
-            .any(|head| head.commit.body.root.hash == root.hash);
-        let unpublished = !recovered.transactions.is_empty() || !known;
+            .find(|head| head.commit.body.root.hash == root.hash);
+        let known = mine.is_some();
+        let contained_by_base = mine.is_some_and(|mine| contains(base, mine));
+        let keeps = !recovered.transactions.is_empty() || !contained_by_base;
         let clean = Self {
             root: head_root,
             merged: merged.clone(),
@@ -192,16 +202,20 @@ impl Base {
             lamport,
             needs_checkpoint: true,
         };
-        if !unpublished {
+        if !keeps {
             return clean;
         }
-        let mut contains = contained;
-        if let (Some(device), Some(last)) = (vault.device(), vault.last()) {
-            contains.insert(device, last);
+        let mut merged = contained;
+        if let Some(mine) = mine {
+            merged.insert(mine.device, mine.point);
         }
+        if let (Some(device), Some(last)) = (vault.device(), vault.last()) {
+            merged.insert(device, last);
+        }
+        let own_root = mine.map_or(own_root, |mine| mine.commit.body.root);
         Self {
             root,
-            merged: contains,
+            merged,
             folded: lsn,
             published: (if known { lsn } else { Lsn(0) }, own_root),
             transactions: recovered.transactions,
@@ -209,6 +223,16 @@ impl Base {
             ..clean
         }
     }
+}
+
+/// Whether a head is another one, or was merged into it.
+fn contains(head: &Head, other: &Head) -> bool {
+    if (head.device, head.point) == (other.device, other.point) {
+        return true;
+    }
+    // Two commits of one device under one number contain neither each other.
+    let merged = head.commit.body.merged.get(&other.device);
+    merged.is_some_and(|point| *point == other.point || point.seq > other.point.seq)
 }
 
 /// A session prefix that the tree does not know.
@@ -225,8 +249,11 @@ async fn new_session(nodes: &Nodes, root: &Child, access: Access) -> Result<Sess
             return Ok(prefix);
         }
         let key = Key::new(Inode::VAULT, tag::SESSION, &prefix.0.to_be_bytes());
-        if nodes.get(root, &key).await?.is_none() {
-            return Ok(prefix);
+        match nodes.get(root, &key).await {
+            // Offline, a number that is taken with a chance of one in two thousand million is taken on trust.
+            Ok(None) | Err(Error::Unreachable { .. }) => return Ok(prefix),
+            Ok(Some(_)) => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -238,6 +265,18 @@ fn device_name() -> String {
 }
 
 impl Inner {
+    /// After a clone was found: a new key and its record, so that nothing that is unpublished is lost.
+    pub(crate) fn become_new_device(&self) -> Result<()> {
+        let writer = self.writer()?;
+        let (device, record) = self.vault.enrol(&device_name())?;
+        let key = Key::new(Inode::VAULT, tag::DEVICE, &device.0);
+        let edit = Edit::Put(key, Value::Record(Record::Device(record)));
+        let mut core = self.core();
+        core.set_device(device);
+        core.commit(vec![edit], &writer.journal)?;
+        Ok(())
+    }
+
     /// What a session owes after opening: its device's record, and the files that were unlinked but open when
     /// the last one ended.
     pub(crate) async fn begin_session(&self) -> Result<()> {

@@ -89,7 +89,15 @@ struct Reach {
 impl Inner {
     /// Folds, uploads, commits. Returns when the store has everything accepted before the call.
     pub(crate) async fn publish(&self) -> Result<()> {
-        let result = self.publish_once().await;
+        let result = match self.publish_once().await {
+            // A copy of this state folder publishes on the same chain: go on under another name.
+            Err(Error::DeviceCloned { device }) => {
+                log::warn!("device {device} exists twice; this one goes on as a new device");
+                self.become_new_device()?;
+                self.publish_once().await
+            }
+            result => result,
+        };
         let failure = result.as_ref().err().map(ToString::to_string);
         *self
             .counters

@@ -214,13 +214,23 @@ impl Journal {
 
     /// Writes and syncs a checkpoint, then frees the segments below `keep`.
     pub async fn checkpoint(&self, checkpoint: Checkpoint, keep: u64) -> Result<()> {
+        let written = self.queue_checkpoint(checkpoint, keep);
+        written.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Puts a checkpoint between the transactions before and after the call. The caller holds the ordering lock.
+    pub fn queue_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        keep: u64,
+    ) -> oneshot::Receiver<Result<()>> {
         let (done, written) = oneshot::channel();
         self.push_urgent(Item::Checkpoint {
             checkpoint: Box::new(checkpoint),
             keep,
             done,
         });
-        written.await.unwrap_or_else(|_| Err(stopped()))
+        written
     }
 
     /// Bytes that wait in memory for the flusher.
