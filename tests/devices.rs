@@ -62,14 +62,16 @@ async fn in_turn_each_sees_what_the_other_published() {
     write(&b, "new", "of b").await;
     b.publish().await.unwrap();
 
+    let kernel = a.for_kernel();
     a.refresh().await.unwrap();
-    let stale = a.invalidations().await.unwrap();
+    let stale = kernel.invalidations().await.unwrap();
     assert!(
         stale
             .iter()
             .any(|one| matches!(one, Invalidation::Entry(Inode::ROOT, name) if name == b"new")),
         "{stale:?}"
     );
+    drop(kernel);
     assert_eq!(read(&a, "shared").await, "from b, then");
     write(&a, "shared", "from a, last").await;
     // A crash right after: the journal knows on which tree the last write was made.

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 
+use coffre::fs::Follow;
+use coffre::fs::OpenMode;
 use coffre_tests::Mounted;
 use coffre_tests::World;
 use coffre_tests::mounted::can_mount;
@@ -89,4 +91,71 @@ fn files_links_and_attributes_survive_a_remount_elsewhere() {
         );
     }
     mounted.close();
+}
+
+#[test]
+fn what_the_library_changes_is_seen_on_the_mount_at_once() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::local();
+    let mounted = Mounted::new(&world, "a");
+    let path = mounted.path();
+    fs::create_dir(path.join("folder")).unwrap();
+    fs::write(path.join("folder/file"), "before").unwrap();
+    // The kernel knows both now, with a day to live.
+    assert_eq!(fs::read(path.join("folder/file")).unwrap(), b"before");
+    let files = mounted.files.clone();
+    mounted.runtime.block_on(async {
+        let file = files.resolve(b"/folder/file", Follow::No).await.unwrap();
+        let handle = files.open_file(file.inode, OpenMode::Write).await.unwrap();
+        let text = bytes::Bytes::from_static(b"changed, and longer");
+        files.write(handle, 0, text).await.unwrap();
+        files.release(handle).await.unwrap();
+        files.settle().await;
+    });
+    assert_eq!(
+        fs::read(path.join("folder/file")).unwrap(),
+        b"changed, and longer"
+    );
+    mounted.runtime.block_on(async {
+        let folder = files.resolve(b"/folder", Follow::No).await.unwrap();
+        files.unlink(folder.inode, b"file").await.unwrap();
+        files.settle().await;
+    });
+    assert!(!path.join("folder/file").exists());
+    fs::remove_dir(path.join("folder")).unwrap();
+    mounted.close();
+}
+
+#[test]
+fn what_another_device_published_is_seen_on_the_mount() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::local();
+    let here = Mounted::new(&world, "a");
+    fs::write(here.path().join("file"), "before").unwrap();
+    fs::write(here.path().join("gone"), "soon").unwrap();
+    here.runtime.block_on(here.files.publish()).unwrap();
+    let there = Mounted::new(&world, "b");
+    fs::write(there.path().join("file"), "changed, and longer").unwrap();
+    fs::remove_file(there.path().join("gone")).unwrap();
+    fs::write(there.path().join("new"), "of b").unwrap();
+    there.close();
+    // Still as the kernel knows it, until the minute is over or somebody asks.
+    assert_eq!(fs::read(here.path().join("file")).unwrap(), b"before");
+    here.runtime.block_on(async {
+        here.files.refresh().await.unwrap();
+        here.files.settle().await;
+    });
+    let text = fs::read(here.path().join("file")).unwrap();
+    assert_eq!(text, b"changed, and longer");
+    let mut names: Vec<_> = fs::read_dir(here.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["file", "new"]);
+    here.close();
 }

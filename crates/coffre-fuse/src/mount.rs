@@ -104,12 +104,12 @@ impl Mount {
         options: MountOptions,
         runtime: Handle,
     ) -> Result<Self, MountError> {
-        check(path, options)?;
+        check_mount_point(path, options.allow_other)?;
         let failed = |source| MountError::Failed {
             path: path.to_owned(),
             source,
         };
-        let requests = Requests::new(filesystem.clone(), runtime.clone());
+        let requests = Requests::new(filesystem.for_kernel(), runtime.clone());
         let session = fuser::Session::new(requests, path, &config(options))
             .map_err(|source| explain(path, source))?;
         let session = session.spawn().map_err(failed)?;
@@ -164,7 +164,8 @@ pub fn unmount(path: &Path) -> Result<(), MountError> {
     Err(failed(io::Error::other(words)))
 }
 
-fn check(path: &Path, options: MountOptions) -> Result<(), MountError> {
+/// Whether a vault could be mounted there: an empty folder, and a system that lets this user do it.
+pub fn check_mount_point(path: &Path, allow_other: AllowOther) -> Result<(), MountError> {
     if !Path::new("/dev/fuse").exists() {
         return Err(MountError::NoFuse);
     }
@@ -216,7 +217,7 @@ fn check(path: &Path, options: MountOptions) -> Result<(), MountError> {
         let conf = std::fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
         conf.lines().any(|line| line.trim() == "user_allow_other")
     };
-    if options.allow_other == AllowOther::Yes && !allowed() {
+    if allow_other == AllowOther::Yes && !allowed() {
         return Err(MountError::AllowOtherRefused);
     }
     Ok(())

@@ -5,14 +5,12 @@ use std::sync::Weak;
 use std::time::Duration;
 use std::time::Instant;
 
-use coffre_format::record::Key;
-use coffre_format::record::tag;
 use coffre_format::transaction::Checkpoint;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::fs::inner::Inner;
-use crate::fs::types::Invalidation;
+use crate::fs::stale;
 use crate::tree;
 
 /// How often other devices' heads are looked for.
@@ -166,18 +164,14 @@ impl Inner {
             drop(noted.await);
         }
         let stale = match changes {
-            Some(changes) => invalidations(changes.iter().map(|(key, _, _)| key)),
+            Some(changes) => stale::invalidations(changes.iter().map(|(key, _, _)| key)),
             None => {
                 return Err(Error::Diverged(
                     "too much changed at once; remount to see all of it".into(),
                 ));
             }
         };
-        self.invalidations
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .extend(stale);
-        self.invalidated.notify_one();
+        self.tell_mount(stale).await;
         Ok(())
     }
 
@@ -188,23 +182,4 @@ impl Inner {
             .get(&head.device)
             .is_some_and(|point| point.seq >= head.point.seq)
     }
-}
-
-/// What the kernel must forget for these changed records.
-fn invalidations<'a>(keys: impl Iterator<Item = &'a Key>) -> Vec<Invalidation> {
-    let mut stale = Vec::new();
-    let mut last = None;
-    for key in keys {
-        let Some(inode) = key.inode_of().filter(|inode| inode.0 != 0) else {
-            continue;
-        };
-        if key.tag() == Some(tag::ENTRY) {
-            stale.push(Invalidation::Entry(inode, key.rest().to_vec()));
-        }
-        if last != Some(inode) {
-            stale.push(Invalidation::Inode(inode));
-            last = Some(inode);
-        }
-    }
-    stale
 }

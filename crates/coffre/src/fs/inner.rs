@@ -30,7 +30,9 @@ use crate::fs::namespace::Step;
 use crate::fs::namespace::Stop;
 use crate::fs::namespace::View;
 use crate::fs::publish::Publishing;
-use crate::fs::types::Invalidation;
+use crate::fs::stale;
+use crate::fs::stale::Origin;
+use crate::fs::stale::Stale;
 use crate::fs::types::Options;
 use crate::store::Outbox;
 use crate::tree::Nodes;
@@ -81,8 +83,8 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
     /// What people call the devices, as far as their records were read.
     pub(crate) names: Mutex<BTreeMap<DeviceId, String>>,
-    pub(crate) invalidations: Mutex<Vec<Invalidation>>,
-    pub(crate) invalidated: tokio::sync::Notify,
+    /// What a mount must be told.
+    pub(crate) stale: Stale,
     pub(crate) closing: tokio::sync::watch::Sender<bool>,
 }
 
@@ -107,8 +109,7 @@ impl Inner {
             room: tokio::sync::Notify::new(),
             counters: Counters::default(),
             names: Mutex::default(),
-            invalidations: Mutex::default(),
-            invalidated: tokio::sync::Notify::new(),
+            stale: Stale::default(),
             closing: tokio::sync::watch::Sender::new(false),
         }
     }
@@ -156,22 +157,26 @@ impl Inner {
     /// the same lock (handles, orphans).
     pub(crate) async fn operate<T, U>(
         &self,
+        origin: Origin,
         operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
         finish: impl FnOnce(&mut Core, T) -> U,
     ) -> Result<U> {
         self.admit(self.writer()?).await?;
-        self.run(operation, finish).await
+        self.run(origin, operation, finish).await
     }
 
     /// As [`Inner::operate`], for a caller that was admitted before it took a lease.
     pub(crate) async fn run<T, U>(
         &self,
+        origin: Origin,
         mut operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
         finish: impl FnOnce(&mut Core, T) -> U,
     ) -> Result<U> {
         let writer = self.writer()?;
         let mut pins = Pins::default();
-        for _ in 0..ROUNDS {
+        let mut rounds = 0..ROUNDS;
+        let (value, stale) = loop {
+            rounds.next().ok_or_else(endless)?;
             let need = {
                 let mut core = self.core();
                 let resident = Pinned {
@@ -182,6 +187,8 @@ impl Inner {
                 match operation(&core.view(&resident), &core, &context) {
                     Ok(outcome) => {
                         let was_clean = core.changed.is_none();
+                        let tell = origin == Origin::Library && self.stale.is_heard();
+                        let stale = tell.then(|| stale::of_edits(&outcome.edits));
                         core.commit(outcome.edits, &writer.journal)?;
                         let full = core.active.weight() >= FOLD_AT;
                         let value = finish(&mut core, outcome.value);
@@ -189,15 +196,18 @@ impl Inner {
                         if was_clean || full {
                             self.wake.notify_one();
                         }
-                        return Ok(value);
+                        break (value, stale);
                     }
                     Err(Stop::Refused(refusal)) => return Err(refusal.into()),
                     Err(Stop::Need(need)) => need,
                 }
             };
             self.nodes.fetch_all(&need, &mut pins).await?;
+        };
+        if let Some(stale) = stale {
+            self.tell_mount(stale).await;
         }
-        Err(endless())
+        Ok(value)
     }
 
     /// Number of a new child of `directory`.

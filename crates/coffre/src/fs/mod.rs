@@ -25,6 +25,7 @@ mod operations;
 mod path;
 mod publish;
 mod read;
+mod stale;
 mod status;
 mod write;
 
@@ -38,6 +39,7 @@ use crate::error::Result;
 use crate::fs::handle::Opened;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::Privileges;
+use crate::fs::stale::Origin;
 use crate::vault::Vault;
 
 pub use coffre_format::id::Inode;
@@ -49,6 +51,7 @@ pub use types::*;
 #[derive(Clone)]
 pub struct Filesystem {
     inner: Arc<Inner>,
+    origin: Origin,
 }
 
 impl Filesystem {
@@ -58,7 +61,21 @@ impl Filesystem {
         if inner.writer.is_some() {
             background::spawn(&inner);
         }
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            origin: Origin::Library,
+        })
+    }
+
+    /// The same file system for a kernel that mounts it: what is changed through any other clone is told through
+    /// [`Filesystem::invalidations`], because the kernel caches what it has seen.
+    #[must_use]
+    pub fn for_kernel(&self) -> Self {
+        self.inner.stale.listen();
+        Self {
+            inner: self.inner.clone(),
+            origin: Origin::Kernel,
+        }
     }
 
     /// Publishes everything and stops. What is still open is closed as far as the vault is concerned.
@@ -82,7 +99,7 @@ impl Filesystem {
 
     fn stop(&self) {
         self.inner.closing.send_replace(true);
-        self.inner.invalidated.notify_one();
+        self.inner.stale.close();
         if let Some(writer) = &self.inner.writer {
             writer.journal.stop();
         }
@@ -151,7 +168,7 @@ impl Filesystem {
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
         self.inner
-            .write_file(inode, offset, data, Privileges::Keep)
+            .write_file(self.origin, inode, offset, data, Privileges::Keep)
             .await
     }
 
@@ -164,7 +181,7 @@ impl Filesystem {
     ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
         self.inner
-            .write_file(inode, offset, data, Privileges::Clear)
+            .write_file(self.origin, inode, offset, data, Privileges::Clear)
             .await
     }
 
@@ -208,25 +225,15 @@ impl Filesystem {
         }
     }
 
-    /// What other devices' changes made stale; `None` when the file system is closed.
+    /// What the kernel must forget, because another device or the library changed it; `None` when the file
+    /// system is closed. Asking again says that it was told.
     pub async fn invalidations(&self) -> Option<Vec<Invalidation>> {
-        loop {
-            let waiting = self.inner.invalidated.notified();
-            let stale = std::mem::take(
-                &mut *self
-                    .inner
-                    .invalidations
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
-            );
-            if !stale.is_empty() {
-                return Some(stale);
-            }
-            if *self.inner.closing.borrow() {
-                return None;
-            }
-            waiting.await;
-        }
+        self.inner.stale.next().await
+    }
+
+    /// Waits until a mount beside shows what was changed through the library.
+    pub async fn settle(&self) {
+        self.inner.stale.settle().await;
     }
 
     /// Looks for other devices' commits now instead of within a minute.

@@ -14,6 +14,7 @@ use crate::fs::namespace::ranges;
 use crate::fs::namespace::rename;
 use crate::fs::namespace::rename::Opened;
 use crate::fs::namespace::xattr;
+use crate::fs::stale::Origin;
 use crate::fs::types::Allocate;
 use crate::fs::types::Attributes;
 use crate::fs::types::Handle;
@@ -46,6 +47,7 @@ impl Filesystem {
     pub async fn set_attributes(&self, inode: Inode, set: SetAttributes) -> Result<Attributes> {
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| attributes::set_attributes(view, *context, inode, &set),
                 |_, value| value,
             )
@@ -63,6 +65,7 @@ impl Filesystem {
         let inode = self.inner.allocate(parent)?;
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| {
                     entries::make(view, *context, (parent, name), inode, &make, owner)
                 },
@@ -81,6 +84,7 @@ impl Filesystem {
         let inode = self.inner.allocate(parent)?;
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| {
                     entries::make(view, *context, (parent, name), inode, &Make::File, owner)
                 },
@@ -93,6 +97,7 @@ impl Filesystem {
     pub async fn link(&self, inode: Inode, parent: Inode, name: &[u8]) -> Result<Attributes> {
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| entries::link(view, *context, inode, (parent, name)),
                 |_, value| value,
             )
@@ -103,6 +108,7 @@ impl Filesystem {
     pub async fn unlink(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
             .operate(
+                self.origin,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     entries::unlink(
@@ -122,6 +128,7 @@ impl Filesystem {
     pub async fn remove_directory(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
             .operate(
+                self.origin,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     entries::remove_directory(
@@ -146,6 +153,7 @@ impl Filesystem {
     ) -> Result<()> {
         self.inner
             .operate(
+                self.origin,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     let opened = Opened {
@@ -177,6 +185,7 @@ impl Filesystem {
         let inode = self.inner.core().handles.writable(handle)?;
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| ranges::allocate(view, *context, inode, mode, offset, length),
                 |_, ()| (),
             )
@@ -202,6 +211,7 @@ impl Filesystem {
         let target = self.inner.core().handles.writable(to.0)?;
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| {
                     ranges::copy_range(view, *context, (source, from.1), (target, to.1), length)
                 },
@@ -227,6 +237,7 @@ impl Filesystem {
     ) -> Result<()> {
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| {
                     xattr::set_xattr(
                         view,
@@ -252,6 +263,7 @@ impl Filesystem {
     pub async fn remove_xattr(&self, inode: Inode, name: &[u8]) -> Result<()> {
         self.inner
             .operate(
+                self.origin,
                 |view, _, context| xattr::remove_xattr(view, *context, inode, name),
                 |_, ()| (),
             )
@@ -274,6 +286,7 @@ impl Inner {
     /// Removes what is left of a file that nothing names or holds.
     pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
         self.operate(
+            Origin::Kernel,
             |view, core, context| {
                 let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                 entries::reap(view, *context, inode, device)

@@ -12,11 +12,13 @@ use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace::Privileges;
 use crate::fs::namespace::content;
+use crate::fs::stale::Origin;
 
 impl Inner {
     /// Writes `data` at `offset` of a file.
     pub(crate) async fn write_file(
         &self,
+        origin: Origin,
         inode: Inode,
         offset: u64,
         data: Bytes,
@@ -38,6 +40,7 @@ impl Inner {
         let parts = seal_blocks(writer, offset, &data)?;
         let written = self
             .run(
+                origin,
                 |view, _, context| {
                     content::write_blocks(view, *context, inode, parts.clone(), privileges)
                 },
