@@ -78,6 +78,39 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs to this failure; answers what was said.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "coffre {arguments:?}: {err}"
+        );
+        err
+    }
+
+    /// Runs with `--json` to success; answers one object a line.
+    pub fn json(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let printed = self.ok(&[&["--json"], arguments].concat());
+        let parse = |line| serde_json::from_str(line).unwrap();
+        printed.lines().map(parse).collect()
+    }
+
+    /// Makes a vault that is quick to unlock; answers its address.
+    pub fn init(&self, name: &str) -> String {
+        let vault = self.path(name);
+        self.ok(&["init", "--no-recovery", "--kdf-memory", "64M", &vault]);
+        vault
+    }
+
+    /// An empty folder.
+    pub fn folder(&self, name: &str) -> String {
+        let folder = self.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }

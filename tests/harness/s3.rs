@@ -51,6 +51,16 @@ impl S3 {
         }
     }
 
+    /// A profile of the command line for a prefix in its bucket.
+    pub fn profile(&self, name: &str, prefix: &str) -> String {
+        format!(
+            "[profile.{name}]\nurl = \"s3://bucket/{prefix}?region=us-east-1&endpoint=http://127.0.0.1:{}\"\n\
+             [profile.{name}.options]\naccess_key_id = \"{KEY}\"\nsecret_access_key = \"{SECRET}\"\n\
+             disable_config_load = \"true\"\n",
+            self.port
+        )
+    }
+
     /// The address of a prefix in its bucket, with credentials as a profile would add them.
     pub fn uri(&self, prefix: &str) -> StoreUri {
         let text = format!(

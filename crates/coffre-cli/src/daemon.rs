@@ -48,7 +48,7 @@ pub struct Plan {
     /// Memory, cache, fsync.
     pub bounds: Bounds,
     /// Other users may look.
-    pub allow_other: bool,
+    pub allow_other: AllowOther,
 }
 
 /// Mounts, tells `ready`, and serves until the end; then everything is uploaded, or in the journal.
@@ -175,11 +175,7 @@ fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mounting> {
             Access::ReadOnly => Writing::Refused,
             Access::ReadWrite => Writing::Allowed,
         },
-        allow_other: if plan.allow_other {
-            AllowOther::Yes
-        } else {
-            AllowOther::No
-        },
+        allow_other: plan.allow_other,
         threads: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8)),
     };
     let handle = tokio::runtime::Handle::current();

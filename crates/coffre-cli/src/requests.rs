@@ -1,6 +1,8 @@
 //! The verbs that a vault's file system answers by itself, as data: run here, or in the process that has the
 //! vault mounted.
 
+use std::time::Duration;
+
 use coffre::Error;
 use coffre::error::Refusal;
 use coffre::fs::Attributes;
@@ -9,7 +11,8 @@ use coffre::fs::Follow;
 use coffre::fs::Make;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
-use coffre::store::Prefix;
+use coffre::fs::Status;
+use coffre::vault::Stored;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 use serde::Deserialize;
@@ -19,6 +22,11 @@ use tokio::sync::mpsc::Sender;
 use crate::names::Name;
 use crate::tree;
 use crate::units;
+
+/// `status` waits no longer than this for what the store knows.
+const STATUS_WAIT: Duration = Duration::from_secs(3);
+/// In a vault with more inodes, `status` does not count what the store holds; `du` does.
+const COUNTED_MOST: u64 = 50_000;
 
 /// What a verb asks of a file system.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -88,17 +96,19 @@ pub enum Item {
     Usage(Usage),
     /// What the store holds.
     Stored(Stored),
-    /// State of the queue.
-    Status(Box<coffre::fs::Status>),
+    /// State of queue, cache, devices and store.
+    Status(Box<State>),
 }
 
-/// What the store holds.
+/// What `status` shows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stored {
-    /// Bytes of all packs in the store.
-    pub stored_bytes: u64,
-    /// Bytes of content that files use, before compression.
-    pub used_bytes: u64,
+pub struct State {
+    /// What is known without asking the store.
+    #[serde(flatten)]
+    pub status: Status,
+    /// What the store holds; not counted for large vaults.
+    #[serde(flatten)]
+    pub stored: Option<Stored>,
 }
 
 /// Something in the vault, as `ls` and `stat` show it.
@@ -170,8 +180,22 @@ pub async fn answer(
     request: Request,
     items: &Sender<Item>,
 ) -> anyhow::Result<()> {
+    let writes = request.writes();
+    let answered = perform(filesystem, request, items).await;
+    if writes {
+        // Whoever looks into the mount after this verb sees what it did.
+        filesystem.settle().await;
+    }
+    answered
+}
+
+async fn perform(
+    filesystem: &Filesystem,
+    request: Request,
+    items: &Sender<Item>,
+) -> anyhow::Result<()> {
     match request {
-        Request::Status => send(items, Item::Status(Box::new(filesystem.status()))).await,
+        Request::Status => status(filesystem, items).await,
         Request::List {
             path,
             recursive,
@@ -204,15 +228,25 @@ pub async fn answer(
             let usage = usage(filesystem, path).await?;
             send(items, Item::Usage(usage)).await
         }
-        Request::Stored => {
-            let packs = filesystem.vault().store().list(Prefix::Packs).await?;
-            let stored = Stored {
-                stored_bytes: packs.objects.iter().filter_map(|pack| pack.length).sum(),
-                used_bytes: filesystem.status().used_bytes,
-            };
-            send(items, Item::Stored(stored)).await
+        Request::Stored => send(items, Item::Stored(filesystem.stored().await?)).await,
+    }
+}
+
+/// Answers without the store too: names then stay unknown and nothing is counted.
+async fn status(filesystem: &Filesystem, items: &Sender<Item>) -> anyhow::Result<()> {
+    if let Ok(Err(error)) = tokio::time::timeout(STATUS_WAIT, filesystem.learn_names()).await {
+        tracing::info!("{error}");
+    }
+    let mut stored = None;
+    if filesystem.root().sums.inodes <= COUNTED_MOST {
+        match tokio::time::timeout(STATUS_WAIT, filesystem.stored()).await {
+            Ok(Ok(counted)) => stored = Some(counted),
+            Ok(Err(error)) => tracing::info!("{error}"),
+            Err(_) => {}
         }
     }
+    let status = filesystem.status();
+    send(items, Item::Status(Box::new(State { status, stored }))).await
 }
 
 /// A reader that has gone away has seen enough; the caller ends the answer.

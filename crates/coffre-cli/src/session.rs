@@ -9,7 +9,6 @@ use coffre::fs::Fsync;
 use coffre::fs::Options;
 use coffre::store::Outbox;
 use coffre::store::Reader;
-use coffre::store::Store;
 use coffre::tree::Nodes;
 use coffre::vault::Access;
 use coffre::vault::StateDir;
@@ -91,7 +90,7 @@ pub async fn unlock_with(
 ) -> anyhow::Result<Vault> {
     let mut refused = Error::WrongSecret;
     for secret in presented.candidates()? {
-        let store = Store::open(&target.uri)?;
+        let store = target.store()?;
         let state = StateDir::open(&target.state_root, &target.uri, access)?;
         match Vault::open(store, state, &secret, access).await {
             Ok(vault) => return Ok(vault),

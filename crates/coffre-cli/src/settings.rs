@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use coffre::Error;
+use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::StateDir;
 use etcetera::base_strategy::BaseStrategy;
@@ -162,6 +163,17 @@ impl Target {
         let state = self.state();
         self.cache_root
             .join(state.file_name().unwrap_or(state.as_os_str()))
+    }
+
+    /// Its store, to look for a vault in; a local folder that is not there is not made by looking.
+    pub fn store(&self) -> anyhow::Result<Store> {
+        match self.uri.local_path() {
+            Some(folder) if !folder.exists() => Err(Error::NoVault {
+                location: self.uri.canonical().to_owned(),
+            }
+            .into()),
+            _ => Ok(Store::open(&self.uri)?),
+        }
     }
 
     /// Bound of the cache: a vault in a local folder needs none.

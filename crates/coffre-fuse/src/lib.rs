@@ -10,4 +10,5 @@ pub use mount::Mount;
 pub use mount::MountError;
 pub use mount::MountOptions;
 pub use mount::Writing;
+pub use mount::check_mount_point;
 pub use mount::unmount;

@@ -29,7 +29,7 @@ const FOREIGN: usize = 16;
 
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let source = Store::open(&context.target(&args.source)?.uri)?;
+    let source = context.target(&args.source)?.store()?;
     let destination = Store::open(&context.target(&args.destination)?.uri)?;
     let bar = context.output.count_bar("copying");
     let report = copy(&source, &destination, &|progress| {

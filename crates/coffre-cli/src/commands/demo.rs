@@ -16,6 +16,7 @@ use coffre_format::keyslot::KdfParams;
 use coffre_format::keyslot::Passphrase;
 use coffre_format::keyslot::RecoveryCode;
 use coffre_format::keyslot::Secret;
+use coffre_fuse::AllowOther;
 
 use crate::commands::init;
 use crate::commands::mount;
@@ -144,7 +145,7 @@ async fn mount_there(
     if Daemon::find(&target.state()).await.is_some() {
         return Ok(()); // an earlier demo with --keep
     }
-    let dir = mount::usable_folder(&place.files, target)?;
+    let dir = mount::usable_folder(&place.files, target, AllowOther::No)?;
     let presented = crate::secret::Presented::gather(&context.global, &target.profile)?;
     let mut arguments = vec!["mount".into(), address.into(), dir.into_os_string()];
     for (flag, folder) in [

@@ -46,10 +46,10 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         Item::Stored(stored) => {
             output.object(&stored);
             output.line(format_args!(
-                "{:>12}  in the store, sealed and compressed, for {} that files use; the rest is \
-                 the tree, padding and content that was replaced or removed",
+                "{:>12}  in the store, of which {} hold nothing that is in use: content that was replaced or removed, \
+                 and padding",
                 units::size(stored.stored_bytes),
-                units::size(stored.used_bytes)
+                units::size(stored.unused_bytes)
             ));
         }
         Item::Entry(_) | Item::Status(_) => {}

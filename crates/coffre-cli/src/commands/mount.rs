@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use coffre::Error;
 use coffre::fs::Fsync;
 use coffre::vault::Access;
+use coffre_fuse::AllowOther;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt;
@@ -94,7 +95,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if std::env::var_os(BEHIND).is_some() {
         return behind(context, target, &args).await;
     }
-    let dir = usable_folder(&args.dir, &target)?;
+    let dir = usable_folder(&args.dir, &target, allow_other(&args))?;
     if Daemon::find(&target.state()).await.is_some() {
         let place = mounts::of_state(&target.state()).map(|mounted| mounted.dir);
         let place = place.unwrap_or_default();
@@ -149,25 +150,34 @@ fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
                 Wait::Remote => Fsync::Remote,
             },
         },
-        allow_other: args.allow_other,
+        allow_other: allow_other(args),
+    }
+}
+
+fn allow_other(args: &Args) -> AllowOther {
+    if args.allow_other {
+        AllowOther::Yes
+    } else {
+        AllowOther::No
     }
 }
 
 /// The folder to mount at: there, empty, and not holding what the mount itself needs.
-pub fn usable_folder(dir: &Path, target: &Target) -> anyhow::Result<PathBuf> {
-    let mut entries = std::fs::read_dir(dir).map_err(|error| Error::io("mount at", dir, error))?;
-    let dir = dir
-        .canonicalize()
-        .map_err(|error| Error::io("mount at", dir, error))?;
+pub fn usable_folder(
+    dir: &Path,
+    target: &Target,
+    allow_other: AllowOther,
+) -> anyhow::Result<PathBuf> {
     let needed = [
         Some(target.state()),
         Some(target.cache()),
         target.uri.local_path().map(Path::to_owned),
     ];
+    let canonical = mounts::canonical(dir);
     if let Some(inside) = needed
         .into_iter()
         .flatten()
-        .find(|path| path.starts_with(&dir))
+        .find(|path| path.starts_with(&canonical))
     {
         let what = format!(
             "{} is inside {}, so mounting there would hide what the mount needs",
@@ -176,14 +186,9 @@ pub fn usable_folder(dir: &Path, target: &Target) -> anyhow::Result<PathBuf> {
         );
         return Err(Error::Usage(what).into());
     }
-    if entries.next().is_some() {
-        let what = format!(
-            "{} is not empty; its files would be hidden while it is mounted",
-            dir.display()
-        );
-        return Err(Failure::error(exit::FAILED, what));
-    }
-    Ok(dir)
+    coffre_fuse::check_mount_point(dir, allow_other)?;
+    dir.canonicalize()
+        .map_err(|error| Error::io("mount at", dir, error).into())
 }
 
 /// Starts this program again behind the mount and waits until the folder can be used.
@@ -292,7 +297,7 @@ async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Resul
         }
         let presented = Presented::receive(std::io::stdin().lock())
             .context("read the passphrase from the pipe")?;
-        let dir = usable_folder(&args.dir, &target)?;
+        let dir = usable_folder(&args.dir, &target, allow_other(args))?;
         let vault = session::unlock_with(&target, &presented, access(args)).await?;
         for warning in vault.heads().warnings {
             context.output.note(format_args!("note: {warning}"));

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use coffre::fs::Status;
 use serde::Serialize;
 
 use crate::commands::ask;
@@ -14,6 +13,7 @@ use crate::mounts::Mounted;
 use crate::output::Output;
 use crate::requests::Item;
 use crate::requests::Request;
+use crate::requests::State;
 use crate::settings::Context;
 use crate::units;
 
@@ -34,7 +34,7 @@ struct Shown<'a> {
     vault: &'a str,
     mounted: Option<&'a Path>,
     #[serde(flatten)]
-    status: &'a Status,
+    state: &'a State,
 }
 
 /// Runs it.
@@ -85,11 +85,12 @@ async fn of_mount(mounted: &Mounted, output: Output) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn show(output: Output, vault: &str, mounted: Option<&Path>, status: &Status) {
+fn show(output: Output, vault: &str, mounted: Option<&Path>, state: &State) {
+    let status = &state.status;
     output.object(&Shown {
         vault,
         mounted,
-        status,
+        state,
     });
     match mounted {
         Some(dir) => output.line(format_args!("{vault}, mounted at {}", dir.display())),
@@ -121,6 +122,13 @@ fn show(output: Output, vault: &str, mounted: Option<&Path>, status: &Status) {
         "  content     {}",
         units::size(status.used_bytes)
     ));
+    if let Some(stored) = &state.stored {
+        output.line(format_args!(
+            "  store       {}, of which {} are not in use any more",
+            units::size(stored.stored_bytes),
+            units::size(stored.unused_bytes)
+        ));
+    }
     output.line(format_args!(
         "  cache       {}",
         units::size(status.cache_bytes)

@@ -3,11 +3,41 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use coffre_format::id::DeviceId;
+use coffre_format::id::Inode;
+use coffre_format::record::Key;
+use coffre_format::record::Record;
+use coffre_format::record::tag;
+
+use crate::error::Result;
 use crate::fs::Filesystem;
 use crate::fs::types::DeviceStatus;
 use crate::fs::types::Status;
+use crate::vault;
+use crate::vault::Stored;
 
 impl Filesystem {
+    /// Reads what the vault calls its devices, for the next [`Filesystem::status`].
+    pub async fn learn_names(&self) -> Result<()> {
+        let inner = &self.inner;
+        let (start, end) = Key::tagged(Inode::VAULT, tag::DEVICE);
+        let root = inner.core().root;
+        for (key, record) in inner.nodes.range(&root, &start, &end).await? {
+            if let (Record::Device(device), Ok(id)) = (record, DeviceId::from_slice(key.rest())) {
+                let mut names = inner.names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.insert(id, device.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// How much the store holds and how much of it is in use. Reads the whole tree; what is not folded yet
+    /// still counts as it was.
+    pub async fn stored(&self) -> Result<Stored> {
+        let root = self.inner.core().published.1;
+        vault::stored(&self.inner.vault, &self.inner.nodes, &root).await
+    }
+
     /// State of the queue, the cache and the devices. Never waits for the store.
     pub fn status(&self) -> Status {
         let inner = &self.inner;
@@ -75,7 +105,6 @@ impl Filesystem {
                 .reader()
                 .cache()
                 .map_or(0, crate::store::Cache::used),
-            stored_bytes: 0,
             used_bytes,
             devices,
             last_error: inner

@@ -210,8 +210,6 @@ pub struct Status {
     pub last_commit_time: i64,
     /// Bytes of the local cache in use.
     pub cache_bytes: u64,
-    /// Bytes of packs in the store, as known.
-    pub stored_bytes: u64,
     /// Bytes of content that files use.
     pub used_bytes: u64,
     /// Heads of all devices.

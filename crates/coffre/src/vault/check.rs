@@ -16,7 +16,11 @@ mod links;
 mod objects;
 mod packs;
 mod paths;
+mod stored;
 mod walk;
+
+pub use stored::Stored;
+pub use stored::stored;
 
 use files::Files;
 use packs::Uses;

@@ -62,6 +62,23 @@ impl Uses {
         self.add(pointer, FrameKind::Data, inode);
     }
 
+    /// Frames and their bytes in the store; a frame that several things point to counts once.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        for (_, frames) in self.0.values() {
+            let unique: HashMap<u32, u32> = frames
+                .iter()
+                .map(|frame| (frame.offset, frame.stored))
+                .collect();
+            count += unique.len() as u64;
+            let lengths = unique
+                .values()
+                .map(|stored| u64::from(stored + FRAME_OVERHEAD));
+            bytes += lengths.sum::<u64>();
+        }
+        (count, bytes)
+    }
+
     fn add(&mut self, pointer: &Pointer, kind: FrameKind, inode: Inode) {
         if let Place::Pack { pack, offset } = pointer.place {
             let (_, frames) = self.0.entry(pack.name).or_insert((pack, Vec::new()));
@@ -172,17 +189,7 @@ impl Inspection<'_> {
 
     fn count(&mut self, uses: &Uses) {
         self.report.packs = uses.0.len() as u64;
-        for (_, frames) in uses.0.values() {
-            let unique: HashMap<u32, u32> = frames
-                .iter()
-                .map(|frame| (frame.offset, frame.stored))
-                .collect();
-            self.report.frames += unique.len() as u64;
-            let bytes = unique
-                .values()
-                .map(|stored| u64::from(stored + FRAME_OVERHEAD));
-            self.report.live_bytes += bytes.sum::<u64>();
-        }
+        (self.report.frames, self.report.live_bytes) = uses.totals();
     }
 
     /// Packs that nothing needs: normal after changes, and never adopted or deleted for being there.

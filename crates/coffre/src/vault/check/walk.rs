@@ -89,6 +89,16 @@ impl<'a> Walk<'a> {
         Ok((std::mem::take(&mut self.lost), mismatch))
     }
 
+    /// Only notes which frames `root` and its snapshots need.
+    pub(super) async fn frames(&mut self, root: &Child) -> Result<()> {
+        let mut state = CheckProgress::default();
+        self.subtree(root, None, &mut state, &|_| ()).await?;
+        while let Some(snapshot) = self.snapshots.pop() {
+            self.subtree(&snapshot, None, &mut state, &|_| ()).await?;
+        }
+        Ok(())
+    }
+
     async fn subtree(
         &mut self,
         root: &Child,
