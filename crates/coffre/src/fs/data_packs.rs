@@ -372,6 +372,11 @@ impl DataPacks {
         let failed = |source| Error::io("list", &self.dir, source);
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
+            if path.extension().is_some() {
+                // A pack that was being written anew; the one it was to replace is still there.
+                std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+                continue;
+            }
             let bytes = std::fs::read(&path).map_err(|source| Error::io("read", &path, source))?;
             let opened = Preamble::decode(&bytes).and_then(|preamble| {
                 let keys = PackKeys::new(&self.ring, &preamble)?;

@@ -10,6 +10,8 @@
 
 pub mod recover;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

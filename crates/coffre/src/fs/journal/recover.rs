@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use coffre_format::FormatError;
 use coffre_format::crypto::key::Keyring;
 use coffre_format::id::Digest;
 use coffre_format::id::Lsn;
@@ -20,7 +21,6 @@ use coffre_format::record::Record;
 use coffre_format::record::Value;
 use coffre_format::transaction::Checkpoint;
 use coffre_format::transaction::Edit;
-use coffre_format::transaction::FrameHeader;
 use coffre_format::transaction::JournalFrame;
 use coffre_format::transaction::Part;
 use coffre_format::transaction::Transaction;
@@ -48,7 +48,7 @@ pub struct Recovered {
     pub torn: bool,
 }
 
-/// A frame and where its segment and itself are.
+/// A frame that follows the one before it, and where it is.
 struct Located {
     segment: u64,
     path: PathBuf,
@@ -77,19 +77,17 @@ pub fn recover(
         return Ok(None);
     };
     let next_segment = newest + 1;
-    let (frames, stop) = read_frames(&segments, ring)?;
-    let watermark = frames
-        .iter()
-        .map(|located| located.frame.header().watermark)
-        .max_by_key(position);
-    if let (Some(stop), Some(mark)) = (&stop, watermark)
+    let Reading {
+        frames, stop, mark, ..
+    } = read_frames(&segments, ring)?;
+    if let (Some(stop), Some(mark)) = (&stop, mark)
         && (stop.segment, stop.offset) < position(&mark)
     {
         return Err(damaged(stop));
     }
     let mut journal = Assembled::default();
     for located in frames {
-        if !journal.take(located, watermark, &mut opens)? {
+        if !journal.take(located, mark, &mut opens)? {
             break;
         }
     }
@@ -126,100 +124,147 @@ fn damaged(stop: &Stop) -> Error {
     }
 }
 
-/// All frames that follow one another, and where that ended if it ended early.
-fn read_frames(
-    segments: &[(u64, PathBuf)],
-    ring: &Keyring,
-) -> Result<(Vec<Located>, Option<Stop>)> {
-    let mut frames: Vec<Located> = Vec::new();
-    let mut stopped: Option<Stop> = None;
+/// What was read so far.
+#[derive(Default)]
+struct Reading {
+    /// Frames that follow one another.
+    frames: Vec<Located>,
+    /// Where that ended, if it ended early.
+    stop: Option<Stop>,
+    /// How far the journal is known to have been synced, by any frame that opens.
+    mark: Option<Watermark>,
+}
+
+/// Reads all segments in order.
+fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<Reading> {
+    let mut reading = Reading::default();
     for (number, path) in segments {
         let bytes = std::fs::read(path).map_err(|source| Error::io("read", path, source))?;
-        let mut chain = match frames.last() {
-            Some(last) => Chain::After(last.digest),
-            None => Chain::Begin,
-        };
-        let mut offset = PREAMBLE;
         let keys = Preamble::decode(&bytes).and_then(|preamble| PackKeys::new(ring, &preamble));
-        let keys = match keys {
-            Ok(keys) => keys,
-            Err(error) => {
-                // Created, but not even its first 32 bytes reached the disk; or damaged, which a later mark tells.
-                stopped.get_or_insert(stop(*number, path, 0, error.to_string()));
-                continue;
-            }
-        };
-        while let Some(rest) = bytes.get(offset as usize..).filter(|rest| !rest.is_empty()) {
-            let read = keys.scan(offset, rest).and_then(|scanned| {
-                Ok((
-                    JournalFrame::decode(scanned.kind, &scanned.plaintext)?,
-                    scanned,
-                ))
-            });
-            let (frame, scanned) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    stopped.get_or_insert(stop(*number, path, offset, error.to_string()));
+        match keys {
+            Ok(keys) => {
+                let segment = Segment {
+                    number: *number,
+                    path,
+                    bytes: &bytes,
+                    keys,
+                };
+                if !reading.read(&segment) {
                     break;
                 }
-            };
-            if !chain.accepts(&frame.header().previous, &mut frames, &mut stopped) {
-                stopped.get_or_insert(stop(
-                    *number,
-                    path,
-                    offset,
-                    "it does not follow the frame before".into(),
-                ));
-                // Its mark still counts: it may prove that what is missing before it was synced.
-                note_mark(&mut frames, &frame, *number, path, offset);
-                return Ok((frames, stopped));
             }
-            chain = Chain::After(scanned.digest);
-            let located = Located {
-                segment: *number,
-                path: path.clone(),
-                offset,
-                digest: scanned.digest,
-                frame,
-            };
-            frames.push(located);
-            offset += scanned.length;
+            // The preamble is synced before the first frame is written.
+            Err(error) if bytes.len() > PREAMBLE as usize => {
+                return Err(damaged(&stop(*number, path, 0, error.to_string())));
+            }
+            // Created, but not even its first bytes reached the disk.
+            Err(error) => {
+                reading
+                    .stop
+                    .get_or_insert(stop(*number, path, 0, error.to_string()));
+            }
         }
     }
-    Ok((frames, stopped))
+    Ok(reading)
 }
 
-/// What the next frame must follow.
-enum Chain {
-    /// Nothing: it is the first that is left.
-    Begin,
-    /// The frame with this digest.
-    After(Digest),
+/// One segment that is being read.
+struct Segment<'a> {
+    number: u64,
+    path: &'a Path,
+    bytes: &'a [u8],
+    keys: PackKeys,
 }
 
-impl Chain {
-    /// Whether a frame with this predecessor continues the chain. A segment that was started after a failed
-    /// sync continues from the last synced frame; what the condemned segment holds beyond it was written again.
-    fn accepts(
-        &self,
-        previous: &Digest,
-        frames: &mut Vec<Located>,
-        stopped: &mut Option<Stop>,
-    ) -> bool {
-        let Self::After(last) = self else { return true };
-        if last == previous {
-            *stopped = None;
-            return true;
+impl Segment<'_> {
+    /// The frame at an offset, its digest and its length.
+    fn frame(&self, offset: u32) -> std::result::Result<(JournalFrame, Digest, u32), FormatError> {
+        let rest = self.bytes.get(offset as usize..).unwrap_or_default();
+        let scanned = self.keys.scan(offset, rest)?;
+        let frame = JournalFrame::decode(scanned.kind, &scanned.plaintext)?;
+        Ok((frame, scanned.digest, scanned.length))
+    }
+
+    fn ends_at(&self, offset: u32) -> bool {
+        self.bytes.len() <= offset as usize
+    }
+}
+
+impl Reading {
+    /// Takes the frames of a segment; answers whether later segments can still follow.
+    fn read(&mut self, segment: &Segment<'_>) -> bool {
+        let mut offset = PREAMBLE;
+        while !segment.ends_at(offset) {
+            match segment.frame(offset) {
+                Ok((frame, digest, length)) => {
+                    self.note(&frame);
+                    if !self.follows(&frame.header().previous) {
+                        let why = "it does not follow the frame before".to_owned();
+                        self.stop
+                            .get_or_insert(stop(segment.number, segment.path, offset, why));
+                        return false;
+                    }
+                    self.frames.push(Located {
+                        segment: segment.number,
+                        path: segment.path.to_owned(),
+                        offset,
+                        digest,
+                        frame,
+                    });
+                    offset += length;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    self.stop
+                        .get_or_insert(stop(segment.number, segment.path, offset, why));
+                    self.search(segment, offset + 1);
+                    return true;
+                }
+            }
         }
-        let Some(index) = frames
-            .iter()
-            .rposition(|located| located.digest == *previous)
-        else {
-            return false;
-        };
-        frames.truncate(index + 1);
-        *stopped = None;
         true
+    }
+
+    /// A segment that was started after a failed sync continues from the last synced frame; what the condemned
+    /// segment holds beyond it was written again.
+    fn follows(&mut self, previous: &Digest) -> bool {
+        let Some(last) = self.frames.last() else {
+            return true;
+        };
+        if last.digest != *previous {
+            let earlier = |located: &Located| located.digest == *previous;
+            let Some(index) = self.frames.iter().rposition(earlier) else {
+                return false;
+            };
+            self.frames.truncate(index + 1);
+        }
+        self.stop = None;
+        true
+    }
+
+    /// Behind a frame that does not open, looks for any that does: its mark tells a torn tail, which was never
+    /// synced, from damage to what was. Only a true header gets as far as decryption.
+    fn search(&mut self, segment: &Segment<'_>, from: u32) {
+        let mut offset = from;
+        while !segment.ends_at(offset) {
+            offset += match segment.frame(offset) {
+                Ok((frame, _, length)) => {
+                    self.note(&frame);
+                    length
+                }
+                Err(_) => 1,
+            };
+        }
+    }
+
+    fn note(&mut self, frame: &JournalFrame) {
+        let mark = frame.header().watermark;
+        if self
+            .mark
+            .is_none_or(|known| position(&known) < position(&mark))
+        {
+            self.mark = Some(mark);
+        }
     }
 }
 
@@ -230,29 +275,6 @@ fn stop(segment: u64, path: &Path, offset: u32, why: String) -> Stop {
         offset,
         why,
     }
-}
-
-/// Keeps the watermark of a frame that is not part of the chain.
-fn note_mark(
-    frames: &mut Vec<Located>,
-    frame: &JournalFrame,
-    segment: u64,
-    path: &Path,
-    offset: u32,
-) {
-    let header = *frame.header();
-    let digest = frames.last().map_or(Digest::NONE, |last| last.digest);
-    let frame = JournalFrame::Watermark(FrameHeader {
-        lsn: Lsn(0),
-        ..header
-    });
-    frames.push(Located {
-        segment,
-        path: path.to_owned(),
-        offset,
-        digest,
-        frame,
-    });
 }
 
 /// Frames turned into transactions, up to where they can be trusted.

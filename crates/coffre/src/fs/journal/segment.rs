@@ -128,6 +128,13 @@ impl Segments {
         self.closed + u64::from(self.open.offset)
     }
 
+    /// From here on the file can be neither written nor synced, as on a disk that fails.
+    #[cfg(test)]
+    pub(super) fn break_file(&mut self) {
+        let (reader, _) = std::io::pipe().expect("a pipe");
+        self.open.file = std::os::fd::OwnedFd::from(reader).into();
+    }
+
     /// Closes the (synced) segment and begins another. Answers the new number.
     pub(super) fn roll(&mut self) -> Result<u64> {
         self.closed += u64::from(self.open.offset);
