@@ -208,11 +208,13 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
         let mut low = after
             .clone()
             .map_or_else(|| Key::from_bytes(&[]), |key| key.successor());
+        // Where the next node is looked for: behind `low` after a deleted range, whose end may lie inside a node.
+        let mut seek = low.clone();
         let mut until = None;
         loop {
             let next = match queue.pop_front() {
                 Some(next) => Some(next),
-                None => self.old.at(level, &low).await?,
+                None => self.old.at(level, &seek).await?,
             };
             let Some((last, child)) = next else {
                 cursor.merge(None, &[], &mut writer, self.sink)?;
@@ -221,8 +223,10 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
             };
             if let Some(end) = cursor.swallows(&low, &last) {
                 // Dropped unread, with all that follows in the range.
+                writer.changed = true;
+                low = last.successor();
                 match end {
-                    Some(end) => low = end,
+                    Some(end) => seek = end,
                     None => {
                         cursor.merge(None, &[], &mut writer, self.sink)?;
                         cursor.done = Some(None);
@@ -230,7 +234,6 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
                     }
                 }
                 queue.clear();
-                writer.changed = true;
                 continue;
             }
             let node = self.old.read(&child).await?;
@@ -238,6 +241,7 @@ impl<S: Source, K: Sink> Edit<'_, S, K> {
             writer.consumed.push(child.hash);
             cursor.merge(Some(&last), V::of(&node), &mut writer, self.sink)?;
             low = last.successor();
+            seek = low.clone();
             if writer.is_at_end_of_run() && ends_node(self.keys, level, &last) {
                 cursor.done = Some(Some(last.clone()));
                 until = Some(last);

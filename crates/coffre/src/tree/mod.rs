@@ -12,6 +12,8 @@ mod nodes;
 mod old;
 mod pins;
 mod range;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
