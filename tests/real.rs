@@ -1,15 +1,20 @@
 //! Real files and real programs: everything they left is found again by a machine that knows the passphrase alone.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::path::PathBuf;
 
+use coffre::store::StoreUri;
+use coffre::vault::copy::copy;
 use coffre_tests::Mounted;
 use coffre_tests::World;
 use coffre_tests::compare;
+use coffre_tests::compare::Entry;
 use coffre_tests::mounted::can_mount;
 use coffre_tests::programs::has;
 use coffre_tests::programs::run;
@@ -70,7 +75,7 @@ fn real_files(into: &Path) {
     sparse.set_len(80 << 20).unwrap();
 }
 
-fn copy_and_find_again(world: &World) {
+fn copy_and_find_again(world: &World) -> BTreeMap<PathBuf, Entry> {
     let source = tempfile::tempdir().unwrap();
     real_files(&source.path().join("files"));
     let expected = compare::tree(source.path());
@@ -87,12 +92,29 @@ fn copy_and_find_again(world: &World) {
     let mounted = Mounted::new(world, "b");
     compare::assert_same(&expected, &compare::tree(mounted.path()));
     mounted.close();
+    expected
+}
+
+/// The same vault at another provider, without its key on the way.
+fn moved(world: &World, uri: StoreUri) -> World {
+    let there = World::at(uri);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (from, to) = (world.store(), there.store());
+    let report = runtime.block_on(copy(&from, &to, &|_| ())).unwrap();
+    assert!(report.copied > 3 && report.damaged.is_empty(), "{report:?}");
+    there
 }
 
 #[test]
-fn ten_thousand_files_in_a_folder() {
+fn ten_thousand_files_in_a_folder_and_moved_to_s3() {
     if can_mount() {
-        copy_and_find_again(&World::local());
+        let world = World::local();
+        let expected = copy_and_find_again(&world);
+        let s3 = S3::start();
+        let there = moved(&world, s3.uri("moved"));
+        let mounted = Mounted::new(&there, "c");
+        compare::assert_same(&expected, &compare::tree(mounted.path()));
+        mounted.close();
     }
 }
 
@@ -105,11 +127,20 @@ fn ten_thousand_files_in_s3() {
 }
 
 #[test]
-fn git_works_in_it() {
+fn git_works_in_a_folder() {
+    git(&World::local());
+}
+
+#[test]
+fn git_works_in_s3() {
+    let s3 = S3::start();
+    git(&World::at(s3.uri("git")));
+}
+
+fn git(world: &World) {
     if !can_mount() || !has("git") {
         return;
     }
-    let world = World::local();
     let origin = tempfile::tempdir().unwrap();
     run(origin.path(), "git", &["init", "-q", "-b", "main"]);
     for round in 0..30 {
@@ -125,7 +156,7 @@ fn git_works_in_it() {
         run(origin.path(), "git", &["add", "-A"]);
         run(origin.path(), "git", &["commit", "-q", "-m", "a round"]);
     }
-    let mounted = Mounted::new(&world, "a");
+    let mounted = Mounted::new(world, "a");
     let origin_path = format!("file://{}", origin.path().display());
     run(
         mounted.path(),
@@ -141,7 +172,7 @@ fn git_works_in_it() {
     let head = run(&clone, "git", &["rev-parse", "HEAD"]);
     mounted.close();
     world.forget("a");
-    let mounted = Mounted::new(&world, "b");
+    let mounted = Mounted::new(world, "b");
     let clone = mounted.path().join("clone");
     assert_eq!(run(&clone, "git", &["status", "--porcelain"]), "");
     run(&clone, "git", &["fsck", "--full", "--strict"]);
@@ -150,12 +181,21 @@ fn git_works_in_it() {
 }
 
 #[test]
-fn two_processes_write_sqlite_in_both_journal_modes() {
+fn two_processes_write_sqlite_in_both_journal_modes_in_a_folder() {
+    sqlite(&World::local());
+}
+
+#[test]
+fn two_processes_write_sqlite_in_both_journal_modes_in_s3() {
+    let s3 = S3::start();
+    sqlite(&World::at(s3.uri("sqlite")));
+}
+
+fn sqlite(world: &World) {
     if !can_mount() || !has("sqlite3") {
         return;
     }
-    let world = World::local();
-    let mounted = Mounted::new(&world, "a");
+    let mounted = Mounted::new(world, "a");
     for mode in ["wal", "delete"] {
         let base = format!("{mode}.db");
         run(
@@ -189,7 +229,7 @@ fn two_processes_write_sqlite_in_both_journal_modes() {
     }
     mounted.close();
     world.forget("a");
-    let mounted = Mounted::new(&world, "b");
+    let mounted = Mounted::new(world, "b");
     for mode in ["wal", "delete"] {
         let base = format!("{mode}.db");
         assert_eq!(
@@ -211,12 +251,21 @@ fn two_processes_write_sqlite_in_both_journal_modes() {
 }
 
 #[test]
-fn a_file_of_two_gibibytes() {
+fn a_file_of_two_gibibytes_in_a_folder() {
+    big_file(&World::local());
+}
+
+#[test]
+fn a_file_of_two_gibibytes_in_s3() {
+    let s3 = S3::start();
+    big_file(&World::at(s3.uri("big")));
+}
+
+fn big_file(world: &World) {
     if !can_mount() {
         return;
     }
-    let world = World::local();
-    let mounted = Mounted::new(&world, "a");
+    let mounted = Mounted::new(world, "a");
     let mut hasher = blake3::Hasher::new();
     let mut file = File::create(mounted.path().join("big")).unwrap();
     let mut chunk = vec![0u8; 1 << 20];
@@ -232,7 +281,7 @@ fn a_file_of_two_gibibytes() {
     drop(file);
     mounted.close();
     world.forget("a");
-    let mounted = Mounted::new(&world, "b");
+    let mounted = Mounted::new(world, "b");
     let found = compare::tree(mounted.path());
     let big = &found[Path::new("big")];
     assert_eq!(

@@ -57,7 +57,7 @@ fn leaks(root: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_object_journal_outbox_cache_or_state_file_holds_what_was_planted() {
-    let s3 = tokio::task::spawn_blocking(S3::start).await.unwrap();
+    let s3 = tokio::task::spawn_blocking(S3::in_process).await.unwrap();
     let world = World::at(s3.uri("prefix"));
     drop(world.create("a").await);
     let files = world.files("a").await;

@@ -1,4 +1,4 @@
-//! An S3 server over HTTP in this process, over a temporary folder.
+//! S3 over HTTP: a server in this process, over a temporary folder, or a real one.
 
 use coffre::store::StoreUri;
 use hyper_util::rt::TokioExecutor;
@@ -12,16 +12,46 @@ use tokio::runtime::Runtime;
 const KEY: &str = "testkey";
 const SECRET: &str = "testsecret";
 
-/// A running server with one bucket.
+/// A server with one bucket: in this process, or the real one that `COFFRE_TEST_S3` names.
 pub struct S3 {
     // Dropped first: the server ends with its runtime.
-    _runtime: Runtime,
+    _runtime: Option<Runtime>,
+    /// What the server in this process stores; empty with a real one.
     pub folder: tempfile::TempDir,
-    port: u16,
+    /// `s3://bucket`, the prefix of this test, and the options.
+    place: (String, String, String),
 }
 
 impl S3 {
+    /// The real server if there is one, else one in this process.
     pub fn start() -> Self {
+        match std::env::var("COFFRE_TEST_S3") {
+            Ok(address) => Self::real(&address),
+            Err(_) => Self::in_process(),
+        }
+    }
+
+    /// A real server, by an address such as `s3://bucket?region=…&endpoint=…`; the credentials are in the environment.
+    fn real(address: &str) -> Self {
+        let (bucket, options) = address.split_once('?').unwrap();
+        let mut unique = [0; 6];
+        getrandom::fill(&mut unique).unwrap();
+        let unique = format!("test-{}/", u64::from_le_bytes(padded(unique)));
+        let credential = |name| std::env::var(name).unwrap();
+        let options = format!(
+            "{options}\n{}\n{}",
+            credential("AWS_ACCESS_KEY_ID"),
+            credential("AWS_SECRET_ACCESS_KEY")
+        );
+        Self {
+            _runtime: None,
+            folder: tempfile::tempdir().unwrap(),
+            place: (bucket.to_owned(), unique, options),
+        }
+    }
+
+    /// Over a temporary folder, which can be looked into.
+    pub fn in_process() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,33 +74,43 @@ impl S3 {
                 });
             }
         });
+        let options = format!("region=us-east-1&endpoint=http://127.0.0.1:{port}\n{KEY}\n{SECRET}");
         Self {
-            _runtime: runtime,
+            _runtime: Some(runtime),
             folder,
-            port,
+            place: ("s3://bucket".into(), String::new(), options),
         }
+    }
+
+    fn address(&self, prefix: &str) -> (String, &str, &str) {
+        let (bucket, unique, options) = &self.place;
+        let mut options = options.lines();
+        let mut next = || options.next().unwrap();
+        let address = format!("{bucket}/{unique}{prefix}?{}", next());
+        (address, next(), next())
     }
 
     /// A profile of the command line for a prefix in its bucket.
     pub fn profile(&self, name: &str, prefix: &str) -> String {
+        let (address, key, secret) = self.address(prefix);
         format!(
-            "[profile.{name}]\nurl = \"s3://bucket/{prefix}?region=us-east-1&endpoint=http://127.0.0.1:{}\"\n\
-             [profile.{name}.options]\naccess_key_id = \"{KEY}\"\nsecret_access_key = \"{SECRET}\"\n\
-             disable_config_load = \"true\"\n",
-            self.port
+            "[profile.{name}]\nurl = \"{address}\"\n[profile.{name}.options]\n\
+             access_key_id = \"{key}\"\nsecret_access_key = \"{secret}\"\ndisable_config_load = \"true\"\n"
         )
     }
 
     /// The address of a prefix in its bucket, with credentials as a profile would add them.
     pub fn uri(&self, prefix: &str) -> StoreUri {
-        let text = format!(
-            "s3://bucket/{prefix}?region=us-east-1&endpoint=http://127.0.0.1:{}",
-            self.port
-        );
-        StoreUri::parse(&text)
+        let (address, key, secret) = self.address(prefix);
+        StoreUri::parse(&address)
             .unwrap()
-            .with_option("access_key_id", KEY)
-            .with_option("secret_access_key", SECRET)
+            .with_option("access_key_id", key)
+            .with_option("secret_access_key", secret)
             .with_option("disable_config_load", "true")
     }
+}
+
+fn padded(bytes: [u8; 6]) -> [u8; 8] {
+    let [a, b, c, d, e, f] = bytes;
+    [a, b, c, d, e, f, 0, 0]
 }

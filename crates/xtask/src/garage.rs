@@ -78,7 +78,7 @@ pub fn run() -> Result<()> {
         "bucket", "allow", "--read", "--write", "--owner", "coffre", "--key", "tests",
     ])?;
     wait_for(API)?;
-    let uri = format!("s3://coffre/run?region=garage&endpoint=http://127.0.0.1:{API}");
+    let uri = format!("s3://coffre?region=garage&endpoint=http://127.0.0.1:{API}");
     run_command(
         Command::new("cargo")
             .args([
@@ -87,7 +87,12 @@ pub fn run() -> Result<()> {
                 "coffre-tests",
                 "--test",
                 "s3",
+                "--test",
+                "leaving",
+                "--test",
+                "real",
                 "--",
+                "s3",
                 "--nocapture",
             ])
             .env("COFFRE_TEST_S3", uri)
