@@ -50,7 +50,7 @@ struct State {
     read: Vec<Place>,
     /// Places written since the last look.
     written: Vec<Place>,
-    /// Fetches that succeed before one fails.
+    /// Fetches that succeed before one fails, once.
     fail_after: Option<usize>,
 }
 
@@ -106,7 +106,7 @@ impl Memory {
         }
     }
 
-    /// From now on this many fetches succeed, and the next one does not.
+    /// From now on this many fetches succeed, and the next one does not (but those after it do).
     pub(super) fn fail_after(&self, fetches: Option<usize>) {
         self.state().fail_after = fetches;
     }
@@ -151,7 +151,10 @@ impl Source for Memory {
         if let Some(left) = &mut state.fail_after {
             match left.checked_sub(1) {
                 Some(fewer) => *left = fewer,
-                None => return Err(missing(&place)),
+                None => {
+                    state.fail_after = None;
+                    return Err(missing(&place));
+                }
             }
         }
         state.read.push(place);
