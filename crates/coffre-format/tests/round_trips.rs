@@ -334,3 +334,72 @@ fn an_anchor_opens_with_its_vault_s_keys_only() {
         assert!(Anchor::open(&flipped, &ring).is_err(), "byte {at}");
     }
 }
+
+/// Keys and records that weigh most in their physical form for what they weigh in the tree.
+fn heavy_leaf(names: &[Vec<u8>], packs: u8) -> Vec<(Key, Arc<Value>)> {
+    let mut entries = BTreeMap::new();
+    let mut weight = 0;
+    for (index, name) in names.iter().cycle().enumerate() {
+        let pack = PackRef {
+            name: PackName([(index as u8) % packs.max(1) + 40; 16]),
+            salt: Salt([index as u8; 16]),
+            epoch: Epoch(1),
+        };
+        let pointer = Pointer {
+            place: Place::Pack {
+                pack,
+                offset: 1 << 23,
+            },
+            stored: 131_072,
+            digest: Digest([9; 32]),
+        };
+        let pieces = (0..PIECES as u32)
+            .map(|at| Piece {
+                at: at * 5,
+                len: 3,
+                skip: 7,
+                content: Content::Frame(pointer),
+            })
+            .collect();
+        let (key, value) = match index % 3 {
+            0 => (
+                Key::block(Inode(index as u64), 1),
+                Value::Record(Record::Block(Block { pieces })),
+            ),
+            1 => (
+                Key::entry(Inode(index as u64), name),
+                Value::Record(Record::Link),
+            ),
+            _ => (
+                Key::xattr(Inode(index as u64), name),
+                Value::Spilled {
+                    length: 5000,
+                    pointer,
+                },
+            ),
+        };
+        weight += coffre_format::node::leaf_weight(&key, &value);
+        if weight > coffre_format::node::RUN_MAX || index > 50_000 {
+            break;
+        }
+        entries.insert(key, Arc::new(value));
+    }
+    entries.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A node is cut by its weight; what is written must fit into a frame whatever it holds.
+    #[test]
+    fn a_full_leaf_fits_into_a_frame(
+        names in proptest::collection::vec(proptest::collection::vec(1u8..=255, 1..255), 1..20),
+        packs in 1u8..200,
+    ) {
+        let entries = heavy_leaf(&names, packs);
+        prop_assert!(entries.len() > 20);
+        let node = Node { level: 0, entries: Entries::Leaf(entries) };
+        let bytes = node.encode(OWN.salt).unwrap();
+        prop_assert!(bytes.len() <= coffre_format::frame::FRAME_MAX as usize, "{} bytes", bytes.len());
+    }
+}

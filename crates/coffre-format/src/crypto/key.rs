@@ -70,6 +70,11 @@ pub struct Keyring {
 }
 
 impl RootKey {
+    /// One that is known already.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// A fresh one.
     pub fn random() -> Result<Self> {
         random().map(Self)
@@ -77,6 +82,11 @@ impl RootKey {
 }
 
 impl StructureKey {
+    /// One that is known already.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// A fresh one.
     pub fn random() -> Result<Self> {
         random().map(Self)

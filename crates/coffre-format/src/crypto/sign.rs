@@ -50,8 +50,8 @@ impl DeviceKey {
         Zeroizing::new(self.0.to_bytes())
     }
 
-    /// From the anchor.
-    pub(crate) fn from_bytes(seed: &[u8; 32]) -> Self {
+    /// One that is known already, by its seed.
+    pub fn from_bytes(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
 }
