@@ -71,7 +71,7 @@ fn ten_kills_during_writes_lose_nothing_that_was_fsynced() {
     let machine = Machine::new();
     let (store, mount) = (machine.path("store"), machine.path("mount"));
     fs::create_dir(&mount).unwrap();
-    machine.ok(&["init", &store]);
+    machine.ok(&["init", "--kdf-memory", "64M", &store]);
     let mut total = 0;
     for round in 0..ROUNDS {
         let mut daemon = machine

@@ -1,5 +1,5 @@
 //! Random work against a model, through folds, publishes, remounts, crashes and new machines: nothing differs.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::map_entry, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

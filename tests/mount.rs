@@ -138,6 +138,7 @@ fn what_another_device_published_is_seen_on_the_mount() {
     fs::write(here.path().join("file"), "before").unwrap();
     fs::write(here.path().join("gone"), "soon").unwrap();
     here.runtime.block_on(here.files.publish()).unwrap();
+    assert!(!here.path().join("new").exists());
     let there = Mounted::new(&world, "b");
     fs::write(there.path().join("file"), "changed, and longer").unwrap();
     fs::remove_file(there.path().join("gone")).unwrap();
@@ -157,5 +158,6 @@ fn what_another_device_published_is_seen_on_the_mount() {
         .collect();
     names.sort();
     assert_eq!(names, ["file", "new"]);
+    assert_eq!(fs::read(here.path().join("new")).unwrap(), b"of b");
     here.close();
 }

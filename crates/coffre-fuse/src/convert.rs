@@ -39,6 +39,28 @@ pub(crate) fn attributes(attributes: &Attributes) -> FileAttr {
     }
 }
 
+/// What a lookup answers for a name that does not exist, so that the kernel remembers it: inode 0.
+pub(crate) fn nothing() -> FileAttr {
+    let epoch = std::time::SystemTime::UNIX_EPOCH;
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: epoch,
+        mtime: epoch,
+        ctime: epoch,
+        crtime: epoch,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
 /// The kind in the kernel's words.
 pub(crate) fn file_type(kind: FileKind) -> FileType {
     match kind {

@@ -172,7 +172,13 @@ impl Filesystem for Requests {
         let name = name.as_bytes().to_vec();
         self.answer(
             move |vault| async move { vault.lookup(Inode(parent.0), &name).await },
-            |found| entry(reply, found),
+            |found| match found {
+                // The kernel may keep that there is nothing, too: whoever else makes it is told to the kernel.
+                Err(error) if error.code() == Errno::ENOENT.code() => {
+                    reply.entry(&TTL, &convert::nothing(), GENERATION);
+                }
+                found => entry(reply, found),
+            },
         );
     }
 

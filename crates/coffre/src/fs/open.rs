@@ -291,6 +291,7 @@ impl Inner {
             self.core().commit(vec![edit], &writer.journal)?;
             self.wake.notify_one();
         }
+        self.recall_unrecorded(writer).await?;
         let orphans = self
             .query(|view, _| entries::orphans(view, device, usize::MAX))
             .await?;

@@ -13,6 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use coffre_format::commit::AddedPack;
 use coffre_format::commit::PACKS_MAX;
+use coffre_format::id::DeviceId;
 use coffre_format::id::Inode;
 use coffre_format::id::ObjectHash;
 use coffre_format::id::PackName;
@@ -256,6 +257,26 @@ impl Inner {
             .collect())
     }
 
+    /// The packs of the last commit of an earlier session are in no record yet, unless a later change took them along.
+    pub(crate) async fn recall_unrecorded(&self, writer: &Writer) -> Result<()> {
+        let Some(device) = self.vault.device() else {
+            return Ok(());
+        };
+        let heads = self.vault.heads();
+        let Some(own) = heads.all.iter().find(|head| head.device == device) else {
+            return Ok(());
+        };
+        let (seq, packs) = (own.point.seq.0, own.commit.clear.packs.clone());
+        let key = pack_key(device, seq, 0);
+        let recorded = self.query(|view, _| view.get(&key)).await?.is_some();
+        let mut publishing = writer.publishing.lock().await;
+        let known = publishing.unrecorded.iter().any(|(known, _)| *known == seq);
+        if !packs.is_empty() && !recorded && !known {
+            publishing.unrecorded.push((seq, packs));
+        }
+        Ok(())
+    }
+
     /// The accounting of packs that earlier own commits added rides along with the next one.
     fn record_packs(&self, writer: &Writer, publishing: &mut Publishing) -> Result<()> {
         if publishing.unrecorded.is_empty() || !self.core().is_dirty() {
@@ -267,19 +288,14 @@ impl Inner {
         let mut edits = Vec::new();
         for (seq, packs) in publishing.unrecorded.drain(..) {
             for (n, pack) in packs.iter().enumerate() {
-                let mut rest = device.0.to_vec();
-                rest.extend_from_slice(&seq.to_be_bytes());
-                rest.extend_from_slice(&(n as u32).to_be_bytes());
                 let record = PackRecord {
                     name: pack.name,
                     length: pack.length,
                     epoch,
                     state: PackState::Live,
                 };
-                edits.push(Edit::Put(
-                    Key::new(Inode::VAULT, tag::PACK, &rest),
-                    Value::Record(Record::Pack(record)),
-                ));
+                let key = pack_key(device, seq, n);
+                edits.push(Edit::Put(key, Value::Record(Record::Pack(record))));
             }
         }
         core.commit(edits, &writer.journal)?;
@@ -330,6 +346,14 @@ impl Inner {
         reach.packs.retain(|name| !published.packs.contains(name));
         Ok(reach)
     }
+}
+
+/// Where the accounting of the `n`th pack of a commit stands.
+fn pack_key(device: DeviceId, seq: u64, n: usize) -> Key {
+    let mut rest = device.0.to_vec();
+    rest.extend_from_slice(&seq.to_be_bytes());
+    rest.extend_from_slice(&(n as u32).to_be_bytes());
+    Key::new(Inode::VAULT, tag::PACK, &rest)
 }
 
 fn packs_of(value: &Value) -> impl Iterator<Item = PackName> + '_ {

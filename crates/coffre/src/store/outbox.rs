@@ -37,13 +37,20 @@ struct Inner {
 pub struct Outbox(Arc<Inner>);
 
 impl Outbox {
-    /// Opens (creates) the folder and lists what is in it; what a crash left half-written is not taken.
+    /// Opens (creates) the folder and lists what is in it; what a crash left half-written is removed.
     pub fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
         let failed = |source| Error::io("list", dir, source);
         let mut packs = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == TEMPORARY)
+            {
+                std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+                continue;
+            }
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
