@@ -253,7 +253,7 @@ fn children(model: &Model, path: &str) -> Vec<String> {
 fn noise(length: u32, seed: u8) -> Vec<u8> {
     let mut bytes = vec![0; length as usize];
     // Half of the seeds compress.
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         bytes.fill(seed);
     } else {
         blake3::Hasher::new()
