@@ -101,11 +101,23 @@ impl S3 {
 
     /// The address of a prefix in its bucket, with credentials as a profile would add them.
     pub fn uri(&self, prefix: &str) -> StoreUri {
+        Self::read(&self.told(prefix))
+    }
+
+    /// The same as text, for another process.
+    pub fn told(&self, prefix: &str) -> String {
         let (address, key, secret) = self.address(prefix);
-        StoreUri::parse(&address)
+        format!("{address}\n{key}\n{secret}")
+    }
+
+    /// Reads it back.
+    pub fn read(told: &str) -> StoreUri {
+        let mut lines = told.lines();
+        let mut next = || lines.next().unwrap();
+        StoreUri::parse(next())
             .unwrap()
-            .with_option("access_key_id", key)
-            .with_option("secret_access_key", secret)
+            .with_option("access_key_id", next())
+            .with_option("secret_access_key", next())
             .with_option("disable_config_load", "true")
     }
 }

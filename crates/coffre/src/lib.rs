@@ -6,6 +6,8 @@
 
 pub mod clock;
 pub mod error;
+#[cfg_attr(not(feature = "faults"), doc(hidden))]
+pub mod fault;
 pub mod fs;
 pub mod store;
 pub mod tree;

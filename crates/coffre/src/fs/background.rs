@@ -9,6 +9,7 @@ use coffre_format::transaction::Checkpoint;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::inner::Inner;
 use crate::fs::stale;
 use crate::tree;
@@ -159,6 +160,7 @@ impl Inner {
             let writer = self.writer.as_ref();
             writer.map(|writer| writer.journal.queue_checkpoint(checkpoint, 0))
         };
+        fault::point("heads.forwarded");
         if let Some(noted) = noted {
             // A journal that cannot take it fails every fsync as well, and says so there.
             drop(noted.await);

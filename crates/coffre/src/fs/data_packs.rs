@@ -41,6 +41,7 @@ use coffre_format::record::Pointer;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::store::Outbox;
 
 /// Frozen packs that may wait in memory for their sync before writers are held back.
@@ -149,6 +150,7 @@ impl DataPacks {
         filling.frames.insert(offset, frame.into());
         filling.sealing -= 1;
         drop(filling);
+        fault::point("pack.appended");
         self.freeze_if_full(&pack);
         Ok(Pointer {
             place: Place::Open {
@@ -453,6 +455,7 @@ impl OpenPack {
             Ok(file)
         };
         let file = Arc::new(create().map_err(|source| Error::io("create", &path, source))?);
+        fault::point("pack.created");
         let filling = Filling {
             file,
             frames: BTreeMap::new(),
@@ -519,6 +522,7 @@ impl OpenPack {
         };
         match result {
             Ok(()) => {
+                fault::point("pack.synced");
                 lock(&self.state).synced = length;
                 Ok(length)
             }
@@ -583,8 +587,10 @@ impl OpenPack {
             filling.file.sync_all()
         };
         finish().map_err(|source| Error::io("finish", &self.path, source))?;
+        fault::point("pack.closed");
         outbox.adopt(name, &self.path)?;
         outbox.sync()?;
+        fault::point("pack.frozen");
         let pack = PackRef {
             name,
             salt: self.salt,

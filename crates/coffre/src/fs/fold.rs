@@ -31,6 +31,7 @@ use coffre_format::transaction::Checkpoint;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::blocks;
 use crate::fs::fold_sink::FoldSink;
 use crate::fs::inner::Inner;
@@ -62,6 +63,7 @@ impl Inner {
         let Some(frozen) = self.freeze(writer, &mut retired) else {
             return Ok(());
         };
+        fault::point("fold.begun");
         // Writes that sealed a block before the swap may still be about to name it.
         while Arc::strong_count(&frozen.lease) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -78,10 +80,13 @@ impl Inner {
         let settled = self
             .settle_changes(writer, &frozen.changes, &mut sink)
             .await?;
+        fault::point("fold.settled");
         let root = self.core().root;
         let ring = self.ring();
         let root = tree::edit(&root, &settled, ring.structure(), &self.nodes, &mut sink).await?;
+        fault::point("fold.edited");
         let made = sink.finish()?;
+        fault::point("fold.stored");
         let root = made.child(root);
         for (child, node) in made.nodes {
             self.nodes.insert(&child, node);
@@ -100,6 +105,7 @@ impl Inner {
                 merged: core.merged.clone(),
             }
         };
+        fault::point("fold.swapped");
         writer.journal.checkpoint(checkpoint, keep).await?;
         // While the fold ran, a write or reflink may have taken over pieces of the frozen changes as they were.
         let in_use = named_salts(&self.core().active);
@@ -109,6 +115,7 @@ impl Inner {
             .partition(|salt| in_use.contains(salt));
         retired.extend(kept);
         writer.packs.forget(&gone);
+        fault::point("fold.ended");
         Ok(())
     }
 

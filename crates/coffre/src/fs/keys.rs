@@ -11,6 +11,7 @@ use coffre_format::record::tag;
 use coffre_format::transaction::Edit;
 
 use crate::error::Result;
+use crate::fault;
 use crate::fs::Filesystem;
 use crate::vault::SlotInfo;
 
@@ -26,6 +27,7 @@ impl Filesystem {
             .vault()
             .add_slot(secret, label, KdfParams::DEFAULT)
             .await?;
+        fault::point("key.slot-sent");
         let id = SlotId::from_slice(key.rest()).map_err(crate::Error::Secret)?;
         self.change(
             key.clone(),
@@ -39,6 +41,7 @@ impl Filesystem {
     pub async fn remove_slot(&self, id: SlotId) -> Result<()> {
         let key = Key::new(Inode::VAULT, tag::SLOT, &id.0);
         self.change(key.clone(), Edit::Delete(key)).await?;
+        fault::point("key.unlisted");
         self.vault().delete_slot_object(id).await
     }
 

@@ -16,6 +16,7 @@ use coffre_format::transaction::Edit;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::core::Begin;
 use crate::fs::core::Core;
 use crate::fs::data_packs::DataPacks;
@@ -291,6 +292,7 @@ impl Inner {
             self.core().commit(vec![edit], &writer.journal)?;
             self.wake.notify_one();
         }
+        fault::point("session.begun");
         self.recall_unrecorded(writer).await?;
         let orphans = self
             .query(|view, _| entries::orphans(view, device, usize::MAX))

@@ -35,6 +35,7 @@ use futures::TryStreamExt;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::store::Outbox;
@@ -122,6 +123,7 @@ impl Inner {
             self.clean_if_idle(lsn);
             return Ok(());
         }
+        fault::point("publish.begun");
         let begin = Instant::now();
         let reach = self.reach(&root, &writer.outbox).await?;
         let packs = self
@@ -130,6 +132,7 @@ impl Inner {
         if packs.len() > PACKS_MAX {
             return Err(Error::Usage("more packs than one commit can name".into()));
         }
+        fault::point("publish.packs-sent");
         let sent: u64 = packs.iter().map(|pack| pack.length).sum();
         let mut node_packs: Vec<PackName> = reach.nodes.iter().copied().collect();
         node_packs.truncate(64);
@@ -157,6 +160,7 @@ impl Inner {
             .store((sent as f64 / seconds) as u64, Ordering::Relaxed);
         publishing.carried(self.options.publish_after, sent);
         publishing.unrecorded.push((point.seq.0, packs));
+        fault::point("publish.retiring");
         self.retire(writer, &mut publishing, &reach).await;
         Ok(())
     }
@@ -244,6 +248,7 @@ impl Inner {
             }
             let length = bytes.len() as u64;
             store.put(&ObjectName::Pack(name), bytes).await?;
+            fault::point("publish.pack-sent");
             Ok(AddedPack { name, hash, length })
         }))
         .buffer_unordered(UPLOADS);

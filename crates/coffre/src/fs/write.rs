@@ -8,6 +8,7 @@ use coffre_format::record::Piece;
 
 use crate::error::Refusal;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace::Privileges;
@@ -38,6 +39,7 @@ impl Inner {
         // From here until the blocks are named, no fold may forget the pack they are in.
         let lease = self.core().lease.clone();
         let parts = seal_blocks(writer, offset, &data)?;
+        fault::point("write.sealed");
         let written = self
             .run(
                 origin,
@@ -48,6 +50,7 @@ impl Inner {
             )
             .await;
         drop(lease);
+        fault::point("write.accepted");
         written
     }
 }

@@ -22,6 +22,7 @@ use rustix::fs::SeekFrom;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 
 /// What is evicted at a time, in bytes.
 const CHUNK: u64 = 1024 * 1024;
@@ -136,6 +137,7 @@ impl Cache {
             .and_then(|()| File::options().read(true).write(true).open(&path));
         match moved {
             Ok(file) => {
+                fault::point("cache.adopted");
                 let mut state = self.state();
                 state.drop_pack(name);
                 state.take(name, file, rank);
@@ -213,6 +215,7 @@ impl Inner {
                     log::debug!("the file system punches no holes: {error}");
                 }
             }
+            fault::point("cache.evicted");
             state.uncover(name, range);
             state.chunks.remove(&(name, index));
             if state

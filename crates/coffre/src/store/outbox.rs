@@ -16,6 +16,7 @@ use coffre_format::id::PackName;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 
 /// What a pack is called until it is complete.
 const TEMPORARY: &str = "new";
@@ -74,6 +75,7 @@ impl Outbox {
             file.sync_data()
         };
         write().map_err(|source| Error::io("write", &temporary, source))?;
+        fault::point("outbox.written");
         self.adopt(name, &temporary)
     }
 
@@ -81,6 +83,7 @@ impl Outbox {
     pub fn adopt(&self, name: PackName, file: &Path) -> Result<()> {
         let path = self.path(name);
         std::fs::rename(file, &path).map_err(|source| Error::io("rename", file, source))?;
+        fault::point("outbox.renamed");
         let waiting = Waiting::open(&path)?;
         self.0
             .packs
@@ -93,7 +96,9 @@ impl Outbox {
     /// fsyncs the folder.
     pub fn sync(&self) -> Result<()> {
         let sync = || File::open(&self.0.dir)?.sync_all();
-        sync().map_err(|source| Error::io("sync", &self.0.dir, source))
+        sync().map_err(|source| Error::io("sync", &self.0.dir, source))?;
+        fault::point("outbox.synced");
+        Ok(())
     }
 
     /// Whether a pack is here.

@@ -15,6 +15,7 @@ use coffre_format::error::FormatError;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::vault::state::StateDir;
 
 /// The anchor's bytes, if there is one.
@@ -65,7 +66,9 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)
         .and_then(|()| file.sync_data())
         .map_err(|error| Error::io("write", &temporary, error))?;
+    fault::point("anchor.written");
     fs::rename(&temporary, path).map_err(|error| Error::io("replace", path, error))?;
+    fault::point("anchor.renamed");
     let folder = path
         .parent()
         .expect("a file of the state folder has a parent");

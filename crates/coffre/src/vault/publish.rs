@@ -28,6 +28,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
+use crate::fault;
 use crate::store::Store;
 use crate::vault::Access;
 use crate::vault::Draft;
@@ -57,6 +58,7 @@ impl Vault {
             memory.anchor.lsn = lsn;
             self.save(&mut memory)?;
         }
+        fault::point("publish.intent-recorded");
         let settled = self.settle().await?;
         Ok(settled.expect("an intent was just recorded"))
     }
@@ -100,9 +102,11 @@ impl Vault {
         let name = kept::commit_name(device, &intent.point);
         let bytes = Bytes::from(intent.bytes);
         put_and_compare(self.store(), &name, &bytes).await?;
+        fault::point("publish.commit-confirmed");
         let mut memory = self.memory();
         memory.landed(device, intent.point, &name, bytes)?;
         self.save(&mut memory)?;
+        fault::point("publish.recorded");
         Ok(Some(intent.point))
     }
 }
@@ -245,6 +249,7 @@ impl Memory {
 /// that carries a hash never gets others.
 pub(super) async fn put_and_compare(store: &Store, name: &ObjectName, bytes: &Bytes) -> Result<()> {
     store.put(name, bytes.clone()).await?;
+    fault::point("publish.commit-sent");
     let length = bytes.len() as u64;
     let there = store.read(name, 0..length).await?;
     if there == *bytes {

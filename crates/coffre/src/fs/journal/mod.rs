@@ -36,6 +36,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 use crate::fs::data_packs::DataPacks;
 
 use segment::Segments;
@@ -365,11 +366,13 @@ impl Flusher {
     }
 
     fn write(&mut self, taken: Taken) {
+        fault::point("journal.taken");
         let idle = taken.items.is_empty() && !taken.sync;
         for item in taken.items {
             match item {
                 Item::Transactions { first, last, bytes } => {
                     self.segments.write(first, last, bytes);
+                    fault::point("journal.written");
                     self.written = last;
                 }
                 Item::Roll(done) => {
@@ -382,9 +385,11 @@ impl Flusher {
                     done,
                 } => {
                     self.segments.write_checkpoint(*checkpoint);
-                    let result = self
-                        .sync_all()
-                        .and_then(|()| self.segments.free_below(keep));
+                    fault::point("journal.checkpoint-written");
+                    let result = self.sync_all().and_then(|()| {
+                        fault::point("journal.checkpoint-synced");
+                        self.segments.free_below(keep)
+                    });
                     drop(done.send(result));
                 }
             }
@@ -399,7 +404,11 @@ impl Flusher {
 
     /// fdatasync of the data packs, then of the journal: a frame never stands before what it names.
     fn sync_all(&mut self) -> Result<()> {
-        let result = self.packs.sync().and_then(|pack| self.segments.sync(pack));
+        let result = self.packs.sync().and_then(|pack| {
+            fault::point("journal.data-synced");
+            self.segments.sync(pack)
+        });
+        fault::point("journal.synced");
         let written = self.written;
         self.shared.progress.send_modify(|progress| match &result {
             Ok(()) => progress.synced = written,

@@ -92,7 +92,11 @@ pub fn recover(
         }
     }
     let Some(checkpoint) = journal.checkpoint else {
-        // The very first segment was created but its checkpoint never reached the disk: nothing was acknowledged.
+        // A first segment whose checkpoint never reached the disk: nothing was acknowledged, and the journal
+        // begins again.
+        for (_, path) in &segments {
+            std::fs::remove_file(path).map_err(|source| Error::io("remove", path, source))?;
+        }
         return Ok(None);
     };
     let folded = checkpoint.lsn;

@@ -30,6 +30,7 @@ use coffre_format::transaction::Watermark;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fault;
 
 use super::Start;
 
@@ -139,6 +140,7 @@ impl Segments {
     pub(super) fn roll(&mut self) -> Result<u64> {
         self.closed += u64::from(self.open.offset);
         self.open = Open::create(&self.dir, self.open.number + 1, &self.ring)?;
+        fault::point("journal.rolled");
         Ok(self.open.number)
     }
 
@@ -147,6 +149,7 @@ impl Segments {
         for (number, path) in list(&self.dir)? {
             if number < keep {
                 std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+                fault::point("journal.segment-freed");
             }
         }
         self.closed = folder_size(&self.dir)?.saturating_sub(u64::from(self.open.offset));

@@ -208,7 +208,13 @@ async fn a_cut_anywhere_leaves_a_prefix() {
                 lengths.insert(world.prefix(&recovered));
             }
             // Not even the first checkpoint is there: the journal never began.
-            None => assert!(cut < 600, "nothing is left after a cut at {cut} of {whole}"),
+            None => {
+                assert!(cut < 600, "nothing is left after a cut at {cut} of {whole}");
+                assert!(
+                    list(dir.path()).unwrap().is_empty(),
+                    "it cannot begin again"
+                );
+            }
         }
     }
     assert!(lengths.len() > 5 && lengths.contains(&18), "{lengths:?}");

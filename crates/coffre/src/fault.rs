@@ -1,0 +1,76 @@
+//! Named points at which a test can stop the process, as a crash would. Without the feature `faults`, nothing.
+//!
+//! `COFFRE_FAULT=fold.swapped@2` kills the process when it comes to that point for the second time.
+
+/// All points, in the order in which a change meets them.
+pub const POINTS: [&str; 40] = [
+    "write.sealed",
+    "write.accepted",
+    "pack.created",
+    "pack.appended",
+    "pack.synced",
+    "pack.closed",
+    "pack.frozen",
+    "journal.taken",
+    "journal.written",
+    "journal.data-synced",
+    "journal.synced",
+    "journal.rolled",
+    "journal.checkpoint-written",
+    "journal.checkpoint-synced",
+    "journal.segment-freed",
+    "outbox.written",
+    "outbox.renamed",
+    "outbox.synced",
+    "fold.begun",
+    "fold.settled",
+    "fold.edited",
+    "fold.stored",
+    "fold.swapped",
+    "fold.ended",
+    "publish.begun",
+    "publish.pack-sent",
+    "publish.packs-sent",
+    "publish.intent-recorded",
+    "publish.commit-sent",
+    "publish.commit-confirmed",
+    "publish.recorded",
+    "publish.retiring",
+    "anchor.written",
+    "anchor.renamed",
+    "cache.adopted",
+    "cache.evicted",
+    "heads.forwarded",
+    "key.slot-sent",
+    "key.unlisted",
+    "session.begun",
+];
+
+/// Kills the process if a test wants it to stop here.
+#[cfg(feature = "faults")]
+pub(crate) fn point(name: &'static str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering;
+
+    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    debug_assert!(POINTS.contains(&name), "{name} is not listed");
+    let wanted = WANTED.get_or_init(|| {
+        let wanted = std::env::var("COFFRE_FAULT").ok()?;
+        let (name, count) = wanted.split_once('@')?;
+        Some((name.to_owned(), count.parse().ok()?))
+    });
+    if let Some((wanted, count)) = wanted
+        && wanted == name
+        && SEEN.fetch_add(1, Ordering::SeqCst) + 1 == *count
+    {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Nothing.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub(crate) fn point(_: &'static str) {}
