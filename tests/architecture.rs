@@ -36,7 +36,7 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "coffre",
         &[
-            "error", "Error", "Result", "clock", "store", "tree", "vault", "fs", "lib",
+            "error", "Error", "Result", "clock", "fault", "store", "tree", "vault", "fs", "lib",
         ],
     ),
 ];
