@@ -8,9 +8,19 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 const KEY: &str = "testkey";
 const SECRET: &str = "testsecret";
+
+/// Whether clients get through to the server in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Yes.
+    Reachable,
+    /// Every connection is cut, as by an unplugged cable.
+    Away,
+}
 
 /// A server with one bucket: in this process, or the real one that `COFFRE_TEST_S3` names.
 pub struct S3 {
@@ -18,6 +28,7 @@ pub struct S3 {
     _runtime: Option<Runtime>,
     /// What the server in this process stores; empty with a real one.
     pub folder: tempfile::TempDir,
+    reach: Option<watch::Sender<Reach>>,
     /// `s3://bucket`, the prefix of this test, and the options.
     place: (String, String, String),
 }
@@ -45,6 +56,7 @@ impl S3 {
         );
         Self {
             _runtime: None,
+            reach: None,
             folder: tempfile::tempdir().unwrap(),
             place: (bucket.to_owned(), unique, options),
         }
@@ -64,13 +76,21 @@ impl S3 {
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
         let service = service.build();
+        let reach = watch::Sender::new(Reach::Reachable);
+        let reached = reach.subscribe();
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                if *reached.borrow() == Reach::Away {
+                    continue;
+                }
                 let _ = socket.set_nodelay(true);
-                let service = service.clone();
+                let (service, mut reached) = (service.clone(), reached.clone());
                 tokio::spawn(async move {
                     let server = Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(socket), service).await;
+                    tokio::select! {
+                        _ = server.serve_connection(TokioIo::new(socket), service) => {}
+                        _ = reached.wait_for(|reach| *reach == Reach::Away) => {}
+                    }
                 });
             }
         });
@@ -78,8 +98,14 @@ impl S3 {
         Self {
             _runtime: Some(runtime),
             folder,
+            reach: Some(reach),
             place: ("s3://bucket".into(), String::new(), options),
         }
+    }
+
+    /// Unplugs the server, or plugs it in again.
+    pub fn set_reach(&self, reach: Reach) {
+        self.reach.as_ref().unwrap().send_replace(reach);
     }
 
     fn address(&self, prefix: &str) -> (String, &str, &str) {

@@ -9,11 +9,17 @@ use anyhow::bail;
 
 /// Runs to the end; fails with the command in the message.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {command:?}"))?;
+    let status = command.status();
+    // Without its environment, which may hold credentials.
+    let program = command.get_program().to_string_lossy();
+    let arguments = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy());
+    let words: Vec<_> = std::iter::once(program).chain(arguments).collect();
+    let words = words.join(" ");
+    let status = status.with_context(|| format!("cannot start {words}"))?;
     if !status.success() {
-        bail!("{command:?}: {status}");
+        bail!("{words}: {status}");
     }
     Ok(())
 }

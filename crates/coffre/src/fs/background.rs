@@ -18,6 +18,8 @@ use crate::tree;
 const REFRESH: Duration = Duration::from_secs(60);
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(500);
+/// What users ask for goes first: metadata that nobody asked for follows after this time.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Wait after a publish that failed; doubles up to five minutes.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
@@ -29,6 +31,7 @@ const DIFF_MOST: usize = 1_000_000;
 pub(crate) fn spawn(inner: &Arc<Inner>) {
     spawn_until_closed(inner, run_folds(Arc::downgrade(inner)));
     spawn_until_closed(inner, run_publishes(Arc::downgrade(inner)));
+    spawn_until_closed(inner, run_metadata(Arc::downgrade(inner)));
 }
 
 fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send + 'static) {
@@ -74,6 +77,23 @@ async fn run_publishes(weak: Weak<Inner>) {
             }
         }
         tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Whenever the tree is another one that was made elsewhere; what is made here is here.
+async fn run_metadata(weak: Weak<Inner>) {
+    let mut complete = None;
+    loop {
+        tokio::time::sleep(SETTLE).await;
+        let Some(inner) = weak.upgrade() else { return };
+        let root = inner.core().published.1;
+        if complete == Some(root.hash) {
+            continue;
+        }
+        match inner.fetch_metadata(&root).await {
+            Ok(()) => complete = Some(root.hash),
+            Err(error) => log::debug!("metadata is not all here yet: {error}"),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod handle;
 mod inner;
 mod journal;
 mod keys;
+mod metadata;
 mod open;
 mod operations;
 mod path;

@@ -100,13 +100,17 @@ impl Inner {
             }
             result => result,
         };
-        let failure = result.as_ref().err().map(ToString::to_string);
-        *self
+        self.note_failure(result.as_ref().err());
+        result
+    }
+
+    fn note_failure(&self, failure: Option<&Error>) {
+        let mut last = self
             .counters
             .last_error
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
-        result
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *last = failure.map(ToString::to_string);
     }
 
     async fn publish_once(&self) -> Result<()> {
@@ -176,8 +180,11 @@ impl Inner {
             .filter(|frozen| frozen.fresh)
             .map(|frozen| frozen.pack.name)
             .collect();
-        self.upload_all(writer, &mut publishing, &frozen).await?;
-        Ok(())
+        let uploaded = self.upload_all(writer, &mut publishing, &frozen).await;
+        if let Err(error) = &uploaded {
+            self.note_failure(Some(error));
+        }
+        uploaded.map(drop)
     }
 
     fn clean_if_idle(&self, lsn: coffre_format::id::Lsn) {

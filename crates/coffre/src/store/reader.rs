@@ -110,6 +110,17 @@ impl Reader {
             .insert(pack, length);
     }
 
+    /// Keeps what another reader of the same store brought lately, in the cache as well: it opened there.
+    pub fn take_over(&self, other: &Self) {
+        for (place, bytes) in &other.0.recent {
+            let (pack, start) = *place;
+            if let Some(cache) = &self.0.cache {
+                cache.insert(pack, start, &bytes, Rank::Node);
+            }
+            self.0.recent.insert((pack, start), bytes);
+        }
+    }
+
     /// Forgets bytes that did not open.
     pub fn discard(&self, pack: PackName, range: Range<u64>) {
         for span in spans(&range) {

@@ -103,6 +103,7 @@ impl Nodes {
         for (place, node) in &other.0.nodes {
             self.0.nodes.insert(*place, node);
         }
+        self.0.reader.take_over(&other.0.reader);
     }
 
     /// Takes a node that was just made.
