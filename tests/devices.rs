@@ -175,3 +175,22 @@ async fn a_copied_state_folder_ends_with_a_chain_of_its_own() {
         "each has a chain of its own"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_publishes_at_once_is_known_to_all() {
+    for _ in 0..6 {
+        let world = World::local();
+        drop(world.create("maker").await);
+        let quick = world.files("quick").await;
+        write(&quick, "first", "of a new device").await;
+        // Before anything in the background has had its turn.
+        quick.publish().await.unwrap();
+        let other = world.files("other").await;
+        let warnings = other.status().warnings;
+        assert!(
+            !warnings.iter().any(|warning| warning.contains("skipped")),
+            "{warnings:?}"
+        );
+        assert_eq!(read(&other, "first").await, "of a new device");
+    }
+}

@@ -11,45 +11,28 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
 use coffre::fault::POINTS;
-use coffre::fs::Attributes;
 use coffre::fs::Filesystem;
 use coffre::fs::Inode;
-use coffre::fs::OpenMode;
 use coffre::fs::Options;
-use coffre::fs::Owner;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
-use coffre::vault::Depth;
 use coffre::vault::copy::copy;
 use coffre_format::keyslot::RecoveryCode;
 use coffre_format::keyslot::Secret;
 use coffre_tests::World;
 use coffre_tests::s3::S3;
+use coffre_tests::sequence;
+use coffre_tests::sequence::content;
+use coffre_tests::sequence::name;
+use coffre_tests::sequence::write_file;
 
 /// Files that the worker makes, one after the other.
 const FILES: usize = 42;
 /// The worker's arguments.
 const WORKER: &str = "COFFRE_TEST_WORKER";
-const OWNER: Owner = Owner {
-    uid: 0,
-    gid: 0,
-    mode: 0o644,
-};
 /// At which pass of a point the process is killed.
 const PASSES: [u64; 2] = [1, 3];
-
-/// Content of a file: inline, small, whole blocks, and more than one block.
-fn content(index: usize) -> Vec<u8> {
-    let length = [17, 3_000, 70_000, 131_072, 700_000][index % 5];
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&index.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
 
 fn world(root: &Path) -> World {
     let uri = match std::fs::read_to_string(root.join("s3")) {
@@ -78,18 +61,6 @@ async fn open(root: &Path, machine: &str) -> coffre::Result<Filesystem> {
     Filesystem::open(vault, options).await
 }
 
-fn name(index: usize) -> String {
-    format!("f{index:03}")
-}
-
-async fn write_file(files: &Filesystem, name: &str, content: Vec<u8>) {
-    let created = files.create(Inode::ROOT, name.as_bytes(), OWNER).await;
-    let (_, handle) = created.unwrap();
-    let content = Bytes::from(content);
-    files.write(handle, 0, content).await.unwrap();
-    files.release(handle).await.unwrap();
-}
-
 /// Says that files before `count` were promised; on disk before the next step.
 fn promise(root: &Path, count: usize) {
     let mut file = std::fs::File::create(root.join("promised.new")).unwrap();
@@ -100,7 +71,9 @@ fn promise(root: &Path, count: usize) {
 async fn work(root: &Path) {
     let files = open(root, "a").await.unwrap();
     for index in 0..FILES {
-        write_file(&files, &name(index), content(index)).await;
+        write_file(&files, &name(index), content(index))
+            .await
+            .unwrap();
         if index % 3 == 0 {
             files.fsync().await.unwrap();
             promise(root, index + 1);
@@ -133,21 +106,14 @@ async fn read_back(files: &Filesystem, until: usize) {
             .lookup(Inode::ROOT, name(index).as_bytes())
             .await
             .unwrap();
-        read(files, &found).await;
+        sequence::read(files, &found).await.unwrap();
     }
 }
 
 async fn another_device(root: &Path) {
     let other = open(root, "b").await.unwrap();
-    write_file(&other, "of b", vec![1; 5000]).await;
+    write_file(&other, "of b", vec![1; 5000]).await.unwrap();
     other.close().await.unwrap();
-}
-
-async fn read(files: &Filesystem, found: &Attributes) -> Vec<u8> {
-    let handle = files.open_file(found.inode, OpenMode::Read).await.unwrap();
-    let bytes = files.read(handle, 0, 1 << 20).await.unwrap();
-    files.release(handle).await.unwrap();
-    bytes.to_vec()
 }
 
 /// Only in the process that is to be killed.
@@ -184,65 +150,24 @@ fn run_worker(root: &Path, point: &str, pass: u64) -> bool {
     !status.success()
 }
 
-async fn names(files: &Filesystem) -> Vec<(String, Attributes)> {
-    let handle = files.open_directory(Inode::ROOT).await.unwrap();
-    let listed = files.read_directory(handle, 0, 1000, true).await.unwrap();
-    files.release(handle).await.unwrap();
-    let entry = |entry: coffre::fs::Listed| {
-        let name = String::from_utf8(entry.name).unwrap();
-        Some((name, entry.attributes?))
-    };
-    let mut names: Vec<_> = listed
-        .into_iter()
-        .filter_map(entry)
-        .filter(|(name, _)| name.starts_with('f'))
-        .collect();
-    names.sort_by(|one, other| one.0.cmp(&other.0));
-    names
-}
-
 /// The next start needs nothing, and has everything that was promised and a prefix of the rest.
 async fn verify(root: &Path, what: &str) {
     let promised = std::fs::read_to_string(root.join("promised")).unwrap_or("0".into());
-    let promised: usize = promised.parse().unwrap();
-    let files = open(root, "a")
-        .await
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = names(&files).await;
-    assert!(
-        found.len() >= promised,
-        "{what}: {} files, {promised} were fsynced",
-        found.len()
-    );
-    for (index, (found_name, attributes)) in found.iter().enumerate() {
-        assert_eq!(*found_name, name(index), "{what}: a gap");
-        let (expected, bytes) = (content(index), read(&files, attributes).await);
-        let newest = index + 1 == found.len() && index >= promised;
-        assert!(
-            bytes == expected || newest && bytes.is_empty(),
-            "{what}: {found_name} has {} of {} bytes",
-            bytes.len(),
-            expected.len()
-        );
-    }
-    let count = found.len();
+    let files = open(root, "a").await;
+    let files = files.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let judged = sequence::judge(&files, promised.parse().unwrap()).await;
+    let count = judged.unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
     files.publish().await.unwrap();
-    let root_now = files.root();
-    let report = coffre::vault::check(
-        files.vault(),
-        files.nodes(),
-        &root_now,
-        Depth::Data,
-        &|_| (),
-    )
-    .await
-    .unwrap();
-    assert!(report.is_sound(), "{what}: {:?}", report.problems);
+    let checked = sequence::check(&files).await;
+    checked.unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
     // It goes on working, and another machine sees all of it.
-    write_file(&files, "further", vec![2; 100_000]).await;
+    write_file(&files, "further", vec![2; 100_000])
+        .await
+        .unwrap();
     files.close().await.unwrap();
     let other = open(root, "c").await.unwrap();
-    assert_eq!(names(&other).await.len(), count + 1, "{what}: elsewhere");
+    let seen = sequence::listed(&other).await.unwrap().len();
+    assert_eq!(seen, count + 1, "{what}: elsewhere");
     other.close().await.unwrap();
 }
 

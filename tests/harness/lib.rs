@@ -5,7 +5,9 @@ pub mod command;
 pub mod compare;
 pub mod mounted;
 pub mod programs;
+pub mod recorder;
 pub mod s3;
+pub mod sequence;
 pub mod world;
 
 pub use mounted::Mounted;

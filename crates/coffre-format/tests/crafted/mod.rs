@@ -197,7 +197,7 @@ pub fn frame_under(
 
 /// The device of the vectors.
 pub fn device() -> DeviceKey {
-    DeviceKey::from_bytes(&[0x66; 32])
+    DeviceKey::from_bytes(&DEVICE)
 }
 
 /// `length ‖ body ‖ zeros`, up to a power of two of at least 4096.

@@ -57,6 +57,8 @@ pub(crate) struct Writer {
     pub(crate) session: SessionPrefix,
     /// One fold at a time; holds the packs whose last users are in the next fold.
     pub(crate) fold_turn: tokio::sync::Mutex<Vec<Salt>>,
+    /// Set when the tree knows this device.
+    pub(crate) begun: tokio::sync::OnceCell<()>,
     /// One publish at a time.
     pub(crate) publishing: tokio::sync::Mutex<Publishing>,
 }

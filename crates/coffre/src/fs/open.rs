@@ -13,6 +13,7 @@ use coffre_format::record::Value;
 use coffre_format::record::tag;
 use coffre_format::transaction::Checkpoint;
 use coffre_format::transaction::Edit;
+use coffre_format::transaction::Transaction;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -110,9 +111,12 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
                 segment: start.next_segment,
                 session,
                 previous: start.previous,
-                lsn: core.lsn,
+                lsn: Lsn(core.lsn.0 - start.again.len() as u64),
             };
             let journal = Journal::start(begin, ring, packs.clone())?;
+            for transaction in &start.again {
+                journal.append(transaction);
+            }
             if start.needs_checkpoint {
                 let checkpoint = Checkpoint {
                     root: start.root,
@@ -127,6 +131,7 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
                 outbox,
                 session,
                 fold_turn: tokio::sync::Mutex::default(),
+                begun: tokio::sync::OnceCell::new(),
                 publishing: tokio::sync::Mutex::default(),
             })
         }
@@ -146,7 +151,9 @@ struct Base {
     merged: coffre_format::commit::Vector,
     folded: Lsn,
     published: (Lsn, Child),
-    transactions: Vec<coffre_format::transaction::Transaction>,
+    transactions: Vec<Transaction>,
+    /// The last of them, which the journal must hold again before what follows.
+    again: Vec<Transaction>,
     previous: Digest,
     next_segment: u64,
     lamport: u64,
@@ -173,6 +180,7 @@ impl Base {
                 folded: Lsn(0),
                 published: (Lsn(0), head_root),
                 transactions: Vec::new(),
+                again: Vec::new(),
                 previous: Digest::NONE,
                 next_segment: 1,
                 lamport,
@@ -198,6 +206,7 @@ impl Base {
             folded: recovered.lsn,
             published: (recovered.lsn, head_root),
             transactions: Vec::new(),
+            again: Vec::new(),
             previous: recovered.previous,
             next_segment: recovered.next_segment,
             lamport,
@@ -220,6 +229,7 @@ impl Base {
             folded: lsn,
             published: (if known { lsn } else { Lsn(0) }, own_root),
             transactions: recovered.transactions,
+            again: recovered.again,
             needs_checkpoint: false,
             ..clean
         }
@@ -278,12 +288,20 @@ impl Inner {
         Ok(())
     }
 
-    /// What a session owes after opening: its device's record, and the files that were unlinked but open when
-    /// the last one ended.
+    /// What a session owes before it publishes anything, once: its device's record, without which nobody accepts
+    /// its commits, and the end of files that were unlinked but open when the last one ended.
     pub(crate) async fn begin_session(&self) -> Result<()> {
-        let Some(writer) = &self.writer else {
-            return Ok(());
-        };
+        match &self.writer {
+            Some(writer) => writer
+                .begun
+                .get_or_try_init(|| self.begin(writer))
+                .await
+                .copied(),
+            None => Ok(()),
+        }
+    }
+
+    async fn begin(&self, writer: &Writer) -> Result<()> {
         let (device, record) = self.vault.enrol(&device_name())?;
         let key = Key::new(Inode::VAULT, tag::DEVICE, &device.0);
         let known = self.query(|view, _| view.get(&key)).await?.is_some();

@@ -91,7 +91,11 @@ struct Reach {
 impl Inner {
     /// Folds, uploads, commits. Returns when the store has everything accepted before the call.
     pub(crate) async fn publish(&self) -> Result<()> {
-        let result = match self.publish_once().await {
+        let result = match self.begin_session().await {
+            Ok(()) => self.publish_once().await,
+            Err(error) => Err(error),
+        };
+        let result = match result {
             // A copy of this state folder publishes on the same chain: go on under another name.
             Err(Error::DeviceCloned { device }) => {
                 log::warn!("device {device} exists twice; this one goes on as a new device");

@@ -184,7 +184,8 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
         let offered = offered?;
         heads.extend(offered.heads);
         accepted.extend(offered.accept.map(|point| (device, point)));
-        failures.extend(offered.failures);
+        let of_device = |error| (device, error);
+        failures.extend(offered.failures.into_iter().map(of_device));
         foreign = offered.foreign.or(foreign);
         gone.extend(offered.gone.map(|point| (device, point)));
     }
@@ -205,10 +206,16 @@ pub(super) async fn survey(lookout: &Lookout<'_>) -> Result<Survey> {
         return Err(Error::Rollback { what });
     }
     if heads.is_empty() {
-        return Err(failures.into_iter().next().unwrap_or_else(no_commits));
+        return Err(failures
+            .into_iter()
+            .next()
+            .map_or_else(no_commits, |(_, error)| error));
     }
     heads.sort_by_key(|head| (head.device, head.point));
-    warnings.extend(failures.iter().map(|error| format!("skipped: {error}")));
+    let skipped = |(device, error): &(DeviceId, Error)| {
+        format!("skipped a commit of device {device}: {error}")
+    };
+    warnings.extend(failures.iter().map(skipped));
     warnings.extend(forks(&heads));
     warnings.extend(withheld(&heads));
     Ok(Survey {

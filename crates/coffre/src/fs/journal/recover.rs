@@ -38,8 +38,10 @@ pub struct Recovered {
     pub checkpoint: Checkpoint,
     /// What happened after it, in order.
     pub transactions: Vec<Transaction>,
-    /// Digest of the last frame.
+    /// Digest of the last frame that counts: what comes after it is to be written again or is lost.
     pub previous: Digest,
+    /// The last of `transactions`, that stand behind that frame and are to be written again.
+    pub again: Vec<Transaction>,
     /// Number for the next segment.
     pub next_segment: u64,
     /// Last transaction.
@@ -87,9 +89,7 @@ pub fn recover(
     }
     let mut journal = Assembled::default();
     for located in frames {
-        if !journal.take(located, mark, &mut opens)? {
-            break;
-        }
+        journal.take(located)?;
     }
     let Some(checkpoint) = journal.checkpoint else {
         // A first segment whose checkpoint never reached the disk: nothing was acknowledged, and the journal
@@ -100,20 +100,47 @@ pub fn recover(
         return Ok(None);
     };
     let folded = checkpoint.lsn;
-    journal
-        .transactions
-        .retain(|transaction| transaction.lsn > folded);
-    Ok(Some(Recovered {
-        lsn: journal
-            .transactions
-            .last()
-            .map_or(folded, |transaction| transaction.lsn),
+    let mut recovered = Recovered {
         checkpoint,
-        transactions: journal.transactions,
-        previous: journal.previous,
+        transactions: Vec::new(),
+        previous: Digest::NONE,
+        again: Vec::new(),
         next_segment,
-        torn: stop.is_some() || journal.torn,
-    }))
+        lsn: folded,
+        torn: stop.is_some() || !journal.parts.is_empty(),
+    };
+    for batch in journal.batches {
+        let first = recovered.transactions.len();
+        // Segments that a checkpoint made superfluous may have come back with the power; what they name may not.
+        let newer = |transaction: &Transaction| transaction.lsn > folded;
+        for transaction in batch.transactions.into_iter().filter(newer) {
+            if names_only_what_opens(&transaction, &mut opens) {
+                recovered.transactions.push(transaction);
+                continue;
+            }
+            if mark.is_some_and(|mark| batch.at < position(&mark)) {
+                let path = segments.iter().find(|(number, _)| *number == batch.at.0);
+                let path = path.map_or(dir, |(_, path)| path);
+                let why = "a data frame that it names is damaged or gone".into();
+                return Err(damaged(&stop_at(batch.at.0, path, batch.at.1, why)));
+            }
+            recovered.torn = true;
+            recovered.again = recovered.transactions.split_off(first);
+            recovered.transactions.extend_from_slice(&recovered.again);
+            return Ok(Some(recovered.finished()));
+        }
+        recovered.previous = batch.end;
+    }
+    Ok(Some(recovered.finished()))
+}
+
+impl Recovered {
+    fn finished(mut self) -> Self {
+        if let Some(last) = self.transactions.last() {
+            self.lsn = last.lsn;
+        }
+        self
+    }
 }
 
 fn position(mark: &Watermark) -> (u64, u32) {
@@ -159,13 +186,13 @@ fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<Reading> {
             }
             // The preamble is synced before the first frame is written.
             Err(error) if bytes.len() > PREAMBLE as usize => {
-                return Err(damaged(&stop(*number, path, 0, error.to_string())));
+                return Err(damaged(&stop_at(*number, path, 0, error.to_string())));
             }
             // Created, but not even its first bytes reached the disk.
             Err(error) => {
                 reading
                     .stop
-                    .get_or_insert(stop(*number, path, 0, error.to_string()));
+                    .get_or_insert(stop_at(*number, path, 0, error.to_string()));
             }
         }
     }
@@ -205,7 +232,7 @@ impl Reading {
                     if !self.follows(&frame.header().previous) {
                         let why = "it does not follow the frame before".to_owned();
                         self.stop
-                            .get_or_insert(stop(segment.number, segment.path, offset, why));
+                            .get_or_insert(stop_at(segment.number, segment.path, offset, why));
                         return false;
                     }
                     self.frames.push(Located {
@@ -220,7 +247,7 @@ impl Reading {
                 Err(error) => {
                     let why = error.to_string();
                     self.stop
-                        .get_or_insert(stop(segment.number, segment.path, offset, why));
+                        .get_or_insert(stop_at(segment.number, segment.path, offset, why));
                     self.search(segment, offset + 1);
                     return true;
                 }
@@ -272,7 +299,7 @@ impl Reading {
     }
 }
 
-fn stop(segment: u64, path: &Path, offset: u32, why: String) -> Stop {
+fn stop_at(segment: u64, path: &Path, offset: u32, why: String) -> Stop {
     Stop {
         segment,
         path: path.to_owned(),
@@ -281,61 +308,44 @@ fn stop(segment: u64, path: &Path, offset: u32, why: String) -> Stop {
     }
 }
 
-/// Frames turned into transactions, up to where they can be trusted.
-struct Assembled {
-    checkpoint: Option<Checkpoint>,
+/// Transactions that were written together, and the frame that ends them. Other frames have none.
+struct Batch {
+    at: (u64, u32),
+    end: Digest,
     transactions: Vec<Transaction>,
-    parts: Vec<u8>,
-    previous: Digest,
-    torn: bool,
 }
 
-impl Default for Assembled {
-    fn default() -> Self {
-        Self {
-            checkpoint: None,
-            transactions: Vec::new(),
-            parts: Vec::new(),
-            previous: Digest::NONE,
-            torn: false,
-        }
-    }
+/// Frames turned into transactions.
+#[derive(Default)]
+struct Assembled {
+    checkpoint: Option<Checkpoint>,
+    batches: Vec<Batch>,
+    /// Frames of a batch whose last one was not met yet.
+    parts: Vec<u8>,
 }
 
 impl Assembled {
-    /// Takes one frame; answers whether to go on.
-    fn take(
-        &mut self,
-        located: Located,
-        watermark: Option<Watermark>,
-        opens: &mut impl FnMut(&Pointer) -> bool,
-    ) -> Result<bool> {
-        let at = (located.segment, located.offset);
-        self.previous = located.digest;
+    fn take(&mut self, located: Located) -> Result<()> {
+        let mut transactions = Vec::new();
         match located.frame {
             JournalFrame::Watermark(_) => {}
             JournalFrame::Checkpoint(_, checkpoint) => self.checkpoint = Some(*checkpoint),
             JournalFrame::Transactions(_, part, bytes) => {
                 self.parts.extend_from_slice(&bytes);
-                if part == Part::Last {
-                    let bytes = std::mem::take(&mut self.parts);
-                    let transactions = decode_transactions(&bytes)
-                        .map_err(|error| Error::of_object(located.path.display(), error))?;
-                    for transaction in transactions {
-                        if !names_only_what_opens(&transaction, opens) {
-                            if watermark.is_some_and(|mark| at < position(&mark)) {
-                                let why = "a data frame that it names is damaged or gone".into();
-                                return Err(damaged(&stop(at.0, &located.path, at.1, why)));
-                            }
-                            self.torn = true;
-                            return Ok(false);
-                        }
-                        self.transactions.push(transaction);
-                    }
+                if part == Part::More {
+                    return Ok(());
                 }
+                let bytes = std::mem::take(&mut self.parts);
+                transactions = decode_transactions(&bytes)
+                    .map_err(|error| Error::of_object(located.path.display(), error))?;
             }
         }
-        Ok(true)
+        self.batches.push(Batch {
+            at: (located.segment, located.offset),
+            end: located.digest,
+            transactions,
+        });
+        Ok(())
     }
 }
 

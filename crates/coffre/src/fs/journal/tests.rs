@@ -377,3 +377,72 @@ fn after_a_failed_sync_everything_unsynced_is_written_again_elsewhere() {
     let expected: Vec<_> = (1..=4).map(|number| batch(number).0).collect();
     assert_eq!(recovered.transactions, expected);
 }
+
+/// Goes on after a crash, as the next process does.
+fn go_on(world: &mut World, recovered: &Recovered) {
+    let start = Start {
+        dir: world.dir.path().join("journal"),
+        segment: recovered.next_segment,
+        session: SessionPrefix(8),
+        previous: recovered.previous,
+        lsn: Lsn(recovered.lsn.0 - recovered.again.len() as u64),
+    };
+    world.written.truncate(recovered.transactions.len());
+    let journal = Journal::start(start, world.ring.clone(), world.packs.clone()).unwrap();
+    for transaction in &recovered.again {
+        journal.append(transaction);
+    }
+    world.journal = Some(journal);
+}
+
+#[tokio::test]
+async fn what_a_first_crash_tore_does_not_end_the_journal_at_the_second() {
+    let mut world = World::new().await;
+    world.write(10);
+    world.sync().await;
+    // One batch: something whole, and something whose data never reaches the disk.
+    world.write(20);
+    let pointer = world.packs.append(&[5; 100_000]).unwrap();
+    world.append(Content::Frame(pointer));
+    world.sync().await;
+    world.journal().stop();
+    let folder = world.dir.path().join("journal");
+    let gone = |lost: &Pointer| *lost != pointer;
+    let first = world.recover_at(&folder, gone).unwrap().unwrap();
+    assert_eq!(world.prefix(&first), 2);
+    go_on(&mut world, &first);
+    for length in [30, 300_000, 40] {
+        world.write(length);
+        world.sync().await;
+    }
+    world.journal().stop();
+    let second = world.recover_at(&folder, gone).unwrap().unwrap();
+    assert_eq!(world.prefix(&second), 5);
+}
+
+#[tokio::test]
+async fn half_of_a_long_transaction_does_not_spoil_what_follows_it() {
+    let mut world = World::new().await;
+    world.write(10);
+    world.sync().await;
+    let synced = std::fs::metadata(&world.segments()[0]).unwrap().len();
+    world.write(400_000);
+    world.sync().await;
+    world.journal().stop();
+    // Its first frame is whole, the others are not.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&world.segments()[0]);
+    file.unwrap().set_len(synced + 140_000).unwrap();
+    let first = world.recover().unwrap().unwrap();
+    assert_eq!(world.prefix(&first), 1);
+    assert!(first.torn);
+    go_on(&mut world, &first);
+    for length in [30, 300_000] {
+        world.write(length);
+        world.sync().await;
+    }
+    world.journal().stop();
+    let second = world.recover().unwrap().unwrap();
+    assert_eq!(world.prefix(&second), 3);
+}
