@@ -19,7 +19,7 @@ pub(crate) fn errno(error: &Error) -> Errno {
         }
         Error::Busy { .. } => Errno::EBUSY,
         other => {
-            log::error!("{other}");
+            log::error!("{}", other.without_path());
             Errno::EIO
         }
     }

@@ -266,4 +266,17 @@ impl Error {
         }
         self
     }
+
+    /// The same without the path of a file: for logs, which lie on the disk unsealed.
+    #[must_use]
+    pub fn without_path(&self) -> Self {
+        let mut error = self.clone();
+        if let Self::Missing { path, .. }
+        | Self::Truncated { path, .. }
+        | Self::Forged { path, .. } = &mut error
+        {
+            *path = None;
+        }
+        error
+    }
 }
