@@ -11,6 +11,7 @@ use coffre::fs::Invalidation;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre_tests::World;
+use coffre_tests::world::copy_folder;
 
 const OWNER: Owner = Owner {
     uid: 0,
@@ -123,19 +124,6 @@ async fn at_once_each_keeps_its_own_and_says_so() {
     assert_eq!(read(&b, "of b").await, "b's later");
     a.close().await.unwrap();
     b.close().await.unwrap();
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, target).unwrap();
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

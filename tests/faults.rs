@@ -26,6 +26,7 @@ use coffre_tests::sequence;
 use coffre_tests::sequence::content;
 use coffre_tests::sequence::name;
 use coffre_tests::sequence::write_file;
+use coffre_tests::world::copy_folder;
 
 /// Files that the worker makes, one after the other.
 const FILES: usize = 42;
@@ -180,19 +181,6 @@ fn template() -> tempfile::TempDir {
         drop(world.create("maker").await);
     });
     dir
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, target).unwrap();
-        }
-    }
 }
 
 #[test]

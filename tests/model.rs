@@ -19,6 +19,7 @@ use coffre::fs::SetAttributes;
 use coffre::vault::Access;
 use coffre::vault::Depth;
 use coffre_tests::World;
+use coffre_tests::world::copy_folder;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use proptest::test_runner::TestRunner;
@@ -91,19 +92,6 @@ async fn open(world: &World, machine: &str) -> Filesystem {
         ..world.options(machine, Access::ReadWrite)
     };
     Filesystem::open(vault, options).await.unwrap()
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, target).unwrap();
-        }
-    }
 }
 
 impl Subject {

@@ -1,5 +1,6 @@
 //! A vault's store and the machines that use it, each with a state folder of its own.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -104,5 +105,19 @@ impl World {
     /// Forgets everything a machine knows.
     pub fn forget(&self, machine: &str) {
         let _ = std::fs::remove_dir_all(self.dir.path().join(machine));
+    }
+}
+
+/// A copy of a folder of plain files.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
     }
 }

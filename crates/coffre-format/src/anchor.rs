@@ -157,9 +157,15 @@ impl Anchor {
                     &sealed,
                     "device key",
                 )?;
-                let seed = seed
-                    .first_chunk::<32>()
+                let (seed, rest) = seed
+                    .split_first_chunk::<32>()
                     .ok_or(FormatError::Truncated { what: "device key" })?;
+                if !rest.is_empty() {
+                    return Err(FormatError::Malformed {
+                        what: "device key",
+                        why: "more stands behind it",
+                    });
+                }
                 Some(DeviceKey::from_bytes(seed))
             }
         };

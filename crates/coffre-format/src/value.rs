@@ -34,6 +34,8 @@ use crate::record::Place;
 use crate::record::Pointer;
 use crate::record::Record;
 use crate::record::SPILL;
+use crate::record::SlotRecord;
+use crate::record::SnapshotRecord;
 use crate::record::Timestamp;
 use crate::record::Value;
 use crate::record::tag;
@@ -253,7 +255,7 @@ impl Value {
             own: Salt([0; 16]),
             packs: Vec::new(),
         };
-        Self::decode(tag, bytes, &table)
+        Self::decode_record(tag, bytes, &table)
     }
 
     /// The form a node holds.
@@ -275,6 +277,9 @@ impl Value {
     pub(crate) fn decode(tag: u8, bytes: &[u8], table: &PackTable) -> Result<Self> {
         if let Some((&SPILLED, rest)) = bytes.split_first() {
             let StoredSpill { length, pointer } = decode_bare(rest, WHAT)?;
+            if !may_spill(tag) {
+                return Err(malformed("a value of this kind is never spilled"));
+            }
             if length as usize <= SPILL || length > crate::frame::FRAME_MAX {
                 return Err(malformed(
                     "a spilled value has a length that is not spilled",
@@ -285,6 +290,15 @@ impl Value {
                 pointer: load_pointer(&pointer, table)?,
             });
         }
+        if may_spill(tag) && tag < 128 && bytes.len() > SPILL {
+            return Err(malformed(
+                "a long value stands in its leaf instead of a frame",
+            ));
+        }
+        Self::decode_record(tag, bytes, table)
+    }
+
+    fn decode_record(tag: u8, bytes: &[u8], table: &PackTable) -> Result<Self> {
         let record = match tag {
             tag::INODE => Record::Inode(check_inode(decode(bytes, WHAT)?)?),
             tag::LINK => empty(bytes).map(|()| Record::Link)?,
@@ -293,10 +307,10 @@ impl Value {
             tag::BLOCK => Record::Block(load_block(decode(bytes, WHAT)?, table)?),
             tag::PACK => Record::Pack(decode(bytes, WHAT)?),
             tag::ORPHAN => empty(bytes).map(|()| Record::Orphan)?,
-            tag::SNAPSHOT => Record::Snapshot(decode(bytes, WHAT)?),
+            tag::SNAPSHOT => Record::Snapshot(check_snapshot(decode(bytes, WHAT)?)?),
             tag::SESSION => Record::Session(decode(bytes, WHAT)?),
             tag::SETTING => Record::Setting(decode(bytes, WHAT)?),
-            tag::SLOT => Record::Slot(decode(bytes, WHAT)?),
+            tag::SLOT => Record::Slot(check_slot(decode(bytes, WHAT)?)?),
             tag::DEVICE => Record::Device(decode(bytes, WHAT)?),
             128.. => Record::Unknown(Bytes::copy_from_slice(bytes)),
             _ => {
@@ -336,14 +350,33 @@ fn empty(bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn check_inode(inode: InodeRecord) -> Result<InodeRecord> {
-    let times = [inode.atime, inode.mtime, inode.ctime, inode.btime];
-    if times
-        .iter()
-        .any(|time: &Timestamp| time.nanos >= 1_000_000_000)
-    {
+/// Kinds whose values go into a data frame where they are long; those of later versions are kept as they are.
+fn may_spill(tag: u8) -> bool {
+    matches!(tag, tag::INODE | tag::XATTR | tag::SETTING | 128..)
+}
+
+fn check_snapshot(snapshot: SnapshotRecord) -> Result<SnapshotRecord> {
+    check_times(&[snapshot.time])?;
+    match snapshot.root.pointer.place {
+        Place::Pack { .. } => Ok(snapshot),
+        Place::Open { .. } => Err(malformed("a snapshot is in a pack without a name")),
+    }
+}
+
+fn check_slot(slot: SlotRecord) -> Result<SlotRecord> {
+    check_times(&[slot.created])?;
+    Ok(slot)
+}
+
+fn check_times(times: &[Timestamp]) -> Result<()> {
+    if times.iter().any(|time| time.nanos >= 1_000_000_000) {
         return Err(malformed("a time has 10^9 nanoseconds or more"));
     }
+    Ok(())
+}
+
+fn check_inode(inode: InodeRecord) -> Result<InodeRecord> {
+    check_times(&[inode.atime, inode.mtime, inode.ctime, inode.btime])?;
     if inode.size > i64::MAX as u64 || inode.mode > 0o7777 {
         return Err(malformed("size or mode is out of bounds"));
     }

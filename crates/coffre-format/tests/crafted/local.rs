@@ -19,7 +19,7 @@ pub fn all(shelf: &mut Shelf) {
         "vault header",
         "a byte too many",
         &[b"coffreV1\x01\0\0\0\0\0\0\0" as &[u8], &VAULT.0, &[0]].concat(),
-        "malformed",
+        "truncated",
     );
 }
 

@@ -633,7 +633,7 @@ fn slot_headers(shelf: &mut Shelf) {
         );
     }
     let long = [make(CHEAP), vec![0]].concat();
-    shelf.add("key slot header", "a byte too many", &long, "malformed");
+    shelf.add("key slot header", "a byte too many", &long, "truncated");
     shelf.add("key slot header", "nothing", b"", "truncated");
 }
 
