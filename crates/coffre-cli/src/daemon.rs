@@ -102,6 +102,8 @@ async fn serve(
             },
             _ = &mut mount => {
                 tracing::info!("unmounted by somebody else");
+                // Verbs that come now wait for the vault itself.
+                withdraw(state);
                 break finish(filesystem, Remainder::Upload).await.map(|_| ());
             }
         };

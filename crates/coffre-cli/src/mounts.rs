@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -78,6 +79,15 @@ pub fn canonical(dir: &Path) -> PathBuf {
             Err(_) => absolute,
         },
         _ => absolute,
+    }
+}
+
+/// Whether something is mounted there, as far as it can be looked at.
+pub fn is_mounted(dir: &Path) -> bool {
+    let device = |path: &Path| path.symlink_metadata().map(|metadata| metadata.dev());
+    match (device(dir), dir.parent().map(device)) {
+        (Ok(own), Some(Ok(above))) => own != above,
+        _ => true,
     }
 }
 

@@ -101,7 +101,15 @@ async fn refuse_mounted(target: &Target, instead: &str) -> anyhow::Result<()> {
     if Daemon::find(&state).await.is_none() {
         return Ok(());
     }
-    let dir = mounts::of_state(&state).map_or_else(
+    let mounted = mounts::of_state(&state);
+    if mounted
+        .as_ref()
+        .is_some_and(|mounted| !mounts::is_mounted(&mounted.dir))
+    {
+        // The kernel has let go and its daemon is about to end: the vault is free in a moment.
+        return Ok(());
+    }
+    let dir = mounted.map_or_else(
         || "its mount".to_owned(),
         |mounted| mounted.dir.display().to_string(),
     );
