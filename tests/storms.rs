@@ -55,6 +55,15 @@ struct Kind {
     /// Faults in a thousand requests, of each kind.
     severity: u64,
     death: Death,
+    honesty: Honesty,
+}
+
+/// Whether the store keeps what it was seen to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Honesty {
+    Keeps,
+    /// It throws a pack away in the end: no storm survives that, or the storms show nothing.
+    Forgets,
 }
 
 /// Whether the process dies now and then.
@@ -239,7 +248,7 @@ impl Storm {
     }
 
     /// The weather is calm: everything arrives by itself, for everybody, and is sound.
-    async fn end(&mut self, files: Filesystem, other: Filesystem) {
+    async fn end(&mut self, files: Filesystem, other: Filesystem, honesty: Honesty) {
         self.weather.calm();
         let arrived = async {
             while files.status().unpublished_operations > 0 {
@@ -254,16 +263,28 @@ impl Storm {
         );
         files.close().await.unwrap();
         drop(files);
+        if honesty == Honesty::Forgets {
+            self.forget_a_pack().await;
+        }
         other.refresh().await.unwrap();
         let fresh = self.open("fresh", Access::ReadOnly).await;
         for (name, history) in &self.histories {
-            let history = history.lock().unwrap();
             for device in [&other, &fresh] {
                 let found = look(device, name).await.unwrap();
-                assert!(found == *history.now(), "{name} differs at the end");
+                assert!(
+                    found == *history.lock().unwrap().now(),
+                    "{name} differs at the end"
+                );
             }
         }
         sequence::check(&fresh).await.unwrap();
+    }
+
+    async fn forget_a_pack(&self) {
+        let store = self.store();
+        let listing = store.list(Prefix::Packs).await.unwrap();
+        let largest = listing.objects.iter().max_by_key(|object| object.length);
+        store.delete(&largest.unwrap().name).await.unwrap();
     }
 
     /// Nothing of it stays in memory.
@@ -315,7 +336,7 @@ async fn storm(seed: u64, kind: Kind) -> Outcome {
             files = storm.hand_over(files).await;
         }
     }
-    storm.end(files, other).await;
+    storm.end(files, other, kind.honesty).await;
     storm.clear().await;
     storm.outcome.digest = storm.weather.digest();
     storm.outcome.fired = storm.weather.fired();
@@ -373,18 +394,22 @@ fn run_many(kind: Kind) {
 const BREEZE: Kind = Kind {
     severity: 3,
     death: Death::Never,
+    honesty: Honesty::Keeps,
 };
 const GALE: Kind = Kind {
     severity: 15,
     death: Death::Never,
+    honesty: Honesty::Keeps,
 };
 const DEADLY_CALM: Kind = Kind {
     severity: 0,
     death: Death::NowAndThen,
+    honesty: Honesty::Keeps,
 };
 const DEADLY_GALE: Kind = Kind {
     severity: 10,
     death: Death::NowAndThen,
+    honesty: Honesty::Keeps,
 };
 
 #[test]
@@ -415,6 +440,18 @@ fn one_seed_is_one_schedule() {
         }
     }
     assert_ne!(run(1, GALE).digest, run(2, GALE).digest);
+}
+
+#[test]
+fn a_loss_is_noticed() {
+    let forgetful = Kind {
+        honesty: Honesty::Forgets,
+        ..BREEZE
+    };
+    for seed in 0..5 {
+        let noticed = std::panic::catch_unwind(|| run(seed, forgetful)).is_err();
+        assert!(noticed, "seed {seed}: nobody noticed that a pack is gone");
+    }
 }
 
 /// For looking at a seed that failed.

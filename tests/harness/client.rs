@@ -67,7 +67,8 @@ impl History {
 
     /// Another device shows this. It never shows what is older than what it has shown. True if it is news.
     pub fn see(&mut self, found: &Folder) -> bool {
-        let at = self.find(found, self.seen);
+        // The first that fits: a folder may come to be again what it was before.
+        let at = self.fitting(found, self.seen).next();
         let at =
             at.unwrap_or_else(|| panic!("another device shows what never was: {}", tell(found)));
         std::mem::replace(&mut self.seen, at) != at
@@ -75,13 +76,15 @@ impl History {
 
     /// A crash left this: what was promised, or what was made later.
     pub fn survive(&mut self, found: &Folder) {
-        let at = self.find(found, self.promised.max(self.seen));
+        // The last that fits: others may have been published before the crash.
+        let at = self.fitting(found, self.promised.max(self.seen)).last();
         let at = at.unwrap_or_else(|| {
-            let newest = self.states.len() - 1;
-            let promised = self.promised;
+            let (newest, promised) = (self.states.len() - 1, self.promised);
             panic!(
-                "a crash left what never was, or took what was promised ({promised} of {newest}): {}\nnow {}\npromised {}",
-                tell(found), tell(self.now()), tell(&self.states[promised])
+                "a crash left what never was, or took what was promised ({promised} of {newest}): {}\npromised {}\nnow {}",
+                tell(found),
+                tell(&self.states[promised]),
+                tell(self.now())
             )
         });
         self.states.truncate(at);
@@ -90,11 +93,12 @@ impl History {
         self.promised = at;
     }
 
-    fn find(&self, found: &Folder, from: usize) -> Option<usize> {
-        let all = self.states.iter().chain(&self.coming);
+    /// Where a state stands in the history, not before `from`.
+    fn fitting<'a>(&'a self, found: &'a Folder, from: usize) -> impl Iterator<Item = usize> + 'a {
+        let all = self.states.iter().chain(&self.coming).enumerate();
         all.skip(from)
-            .position(|state| state == found)
-            .map(|at| from + at)
+            .filter(move |(_, state)| *state == found)
+            .map(|(at, _)| at)
     }
 }
 

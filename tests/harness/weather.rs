@@ -26,6 +26,8 @@ use crate::dice::Dice;
 
 /// How long a request may be away in a mild climate.
 const MILD: u64 = 120;
+/// How long a slow line may take, in milliseconds as all here: short of what the product waits for.
+const SLOW: u64 = 25_000;
 /// How late a store may show what was written.
 const LATE: u64 = 1200;
 
@@ -35,8 +37,10 @@ const GARBLED_MOST: u64 = 2;
 /// What can happen to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It takes longer than anyone waits.
+    /// It trickles at a byte a second, which takes longer than anyone waits.
     Endless,
+    /// It comes, very late.
+    Slow,
     /// The connection breaks before the server has seen it.
     Before,
     /// The server has done it, and the answer is lost.
@@ -64,8 +68,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Endless,
+        Self::Slow,
         Self::Before,
         Self::After,
         Self::Busy,
@@ -180,6 +185,11 @@ impl Weather {
         tokio::time::sleep(wait).await;
         let Some(fault) = fault else { return Ok(()) };
         self.state().fire(fault, operation, path);
+        if fault == Fault::Slow {
+            let late = self.state().dice.duration(SLOW);
+            tokio::time::sleep(late).await;
+            return Ok(());
+        }
         Err(match fault {
             Fault::Endless => {
                 std::future::pending::<()>().await;
@@ -253,6 +263,7 @@ impl State {
         }
         let kinds = [
             Fault::Endless,
+            Fault::Slow,
             Fault::Before,
             Fault::Busy,
             Fault::Denied,
