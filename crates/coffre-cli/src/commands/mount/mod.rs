@@ -1,44 +1,38 @@
 //! `coffre mount`: a vault as a folder.
 
-use std::ffi::OsStr;
-use std::fs::OpenOptions;
-use std::io::IsTerminal;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+mod background;
+mod foreground;
+
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use coffre::Error;
 use coffre::fs::Fsync;
 use coffre::vault::Access;
 use coffre_fuse::AllowOther;
-use serde::Deserialize;
-use serde::Serialize;
-use tokio::io::AsyncBufReadExt;
-use tokio::io::BufReader;
 
 use crate::control::client::Daemon;
-use crate::daemon;
 use crate::daemon::Plan;
+use crate::daemon::Terminal;
 use crate::exit;
 use crate::exit::Failure;
 use crate::mounts;
 use crate::mounts::Mounted;
 use crate::secret::Presented;
-use crate::session;
 use crate::session::Bounds;
 use crate::settings::Context;
 use crate::settings::Target;
 use crate::units;
 
-/// Set in the process that stays behind the mount: secrets come through its standard input.
-const BEHIND: &str = "COFFRE_BEHIND_MOUNT";
-/// A log that has grown beyond is begun anew, in bytes.
-const LOG_MAX: u64 = 4 << 20;
+pub use background::start;
+
 /// Mistakes that a person may make with the passphrase.
 const ATTEMPTS: usize = 3;
+/// Less than systemd waits for a service that it stops, in seconds.
+const LINGER: u64 = 60;
 
 /// Mount a vault as a folder
 #[derive(Debug, clap::Args)]
@@ -73,6 +67,9 @@ pub struct Args {
     /// Bound of the cache on this disk [default: 10G; none for a vault in a local folder]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     cache_size: Option<u64>,
+    /// How long an upload may go on after SIGTERM, Ctrl-C or the end of the terminal; the rest stays in the journal
+    #[arg(long, value_name = "SECONDS", default_value_t = LINGER)]
+    linger: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -81,21 +78,16 @@ enum Wait {
     Remote,
 }
 
-/// What the process behind the mount tells the one that started it.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Told {
-    Ready(Mounted),
-    Failed { message: String, code: u8 },
-}
-
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    if std::env::var_os(BEHIND).is_some() {
-        return behind(context, target, &args).await;
+    if std::env::var_os(background::BEHIND).is_some() {
+        return background::behind(context, target, &args).await;
     }
-    let dir = usable_folder(&args.dir, &target, allow_other(&args))?;
+    if let Ok(told) = std::env::var(foreground::ANEW) {
+        return foreground::go_on(context, target, &args, &told).await;
+    }
+    usable_folder(&args.dir, &target, allow_other(&args))?;
     if Daemon::find(&target.state()).await.is_some() {
         let place = mounts::of_state(&target.state()).map(|mounted| mounted.dir);
         let place = place.unwrap_or_default();
@@ -109,17 +101,20 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         ));
     }
     if args.foreground {
-        let vault = session::unlock(context, &target, access(&args)).await?;
-        let plan = plan(target, dir, &args);
-        return daemon::run(&plan, vault, |mounted| {
-            tell(context, mounted);
-            Ok(())
-        })
-        .await;
+        let presented = Presented::gather(&context.global, &target.profile)?;
+        return Err(foreground::begin_anew(&presented, 1));
     }
-    let mounted = in_background(context, &target).await?;
+    let mounted = background::in_background(context, &target).await?;
     tell(context, &mounted);
     Ok(())
+}
+
+/// What a new image of this program was handed. Not through the standard library's buffer of standard input, which
+/// would keep the passphrase.
+fn receive() -> anyhow::Result<Presented> {
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned();
+    let received = pipe.and_then(|pipe| Presented::receive(std::fs::File::from(pipe)));
+    received.context("read the passphrase from the pipe")
 }
 
 fn tell(context: &Context, mounted: &Mounted) {
@@ -137,7 +132,7 @@ fn access(args: &Args) -> Access {
     }
 }
 
-fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
+fn plan(target: Target, dir: PathBuf, args: &Args, terminal: Terminal) -> Plan {
     Plan {
         target,
         dir,
@@ -151,6 +146,8 @@ fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
             },
         },
         allow_other: allow_other(args),
+        terminal,
+        linger: Duration::from_secs(args.linger),
     }
 }
 
@@ -189,161 +186,4 @@ pub fn usable_folder(
     coffre_fuse::check_mount_point(dir, allow_other)?;
     dir.canonicalize()
         .map_err(|error| Error::io("mount at", dir, error).into())
-}
-
-/// Starts this program again behind the mount and waits until the folder can be used.
-async fn in_background(context: &Context, target: &Target) -> anyhow::Result<Mounted> {
-    let mut presented = Presented::gather(&context.global, &target.profile)?;
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let mut attempt = 1;
-    loop {
-        let started = start(target, &arguments, &presented, context).await;
-        match started {
-            Err(error)
-                if exit::code(&error) == exit::SECRET
-                    && presented.may_ask
-                    && attempt < ATTEMPTS =>
-            {
-                attempt += 1;
-                if presented
-                    .ask("That does not open it. Passphrase: ")
-                    .is_err()
-                {
-                    return Err(error);
-                }
-            }
-            done => return done,
-        }
-    }
-}
-
-/// Starts this program with `arguments` behind a mount; they are a `mount` without `--foreground`.
-pub async fn start(
-    target: &Target,
-    arguments: &[impl AsRef<OsStr>],
-    presented: &Presented,
-    context: &Context,
-) -> anyhow::Result<Mounted> {
-    let program =
-        std::env::current_exe().map_err(|error| Error::io("find", "this program", error))?;
-    let log = log_file(&target.state())?;
-    let mut child = tokio::process::Command::new(program)
-        .args(arguments)
-        .env(BEHIND, "1")
-        .env_remove("COFFRE_PASSPHRASE")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .spawn()
-        .map_err(|error| Error::io("start", "this program again", error))?;
-    let pipe = child
-        .stdin
-        .take()
-        .expect("its input is piped")
-        .into_owned_fd();
-    let sent = pipe.and_then(|pipe| presented.send(std::fs::File::from(pipe)));
-    let told = child.stdout.take().expect("its output is piped");
-    let mut told = BufReader::new(told).lines();
-    let spinner = context.output.spinner("mounting");
-    let line = tokio::select! {
-        line = told.next_line() => line,
-        _ = tokio::signal::ctrl_c() => {
-            child.start_kill()?;
-            child.wait().await?;
-            return Err(Failure::error(exit::FAILED, "interrupted; nothing was mounted"));
-        }
-    };
-    spinner.finish_and_clear();
-    let line = line.ok().flatten().filter(|_| sent.is_ok());
-    let Some(line) = line else {
-        return Err(anyhow::anyhow!(
-            "the process behind the mount ended early; {} says why",
-            target.state().join("daemon.log").display()
-        ));
-    };
-    match serde_json::from_str(&line).context("the process behind the mount said something else")? {
-        Told::Ready(mounted) => Ok(mounted),
-        Told::Failed { message, code } => Err(Failure::error(code, message)),
-    }
-}
-
-fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
-    let path = state.join("daemon.log");
-    let fail = |error| Error::io("write", &path, error);
-    let mut private = std::fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
-    private.recursive(true).create(state).map_err(fail)?;
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(fail)?;
-    if log.metadata().map_err(fail)?.len() > LOG_MAX {
-        log.set_len(0).map_err(fail)?;
-    }
-    Ok(log)
-}
-
-/// The process behind the mount.
-async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Result<()> {
-    // Not of the terminal's session: closing it, or Ctrl-C there, does not reach the mount.
-    rustix::process::setsid().context("a session of its own")?;
-    let mounted = async {
-        if std::io::stdin().is_terminal() {
-            return Err(
-                Error::Usage(format!("{BEHIND} is set by `coffre mount` itself only")).into(),
-            );
-        }
-        let presented = Presented::receive(std::io::stdin().lock())
-            .context("read the passphrase from the pipe")?;
-        let dir = usable_folder(&args.dir, &target, allow_other(args))?;
-        let vault = session::unlock_with(&target, &presented, access(args)).await?;
-        for warning in vault.heads().warnings {
-            context.output.note(format_args!("note: {warning}"));
-        }
-        anyhow::Ok((plan(target, dir, args), vault))
-    };
-    let mut told = false;
-    let served = match mounted.await {
-        Ok((plan, vault)) => {
-            daemon::run(&plan, vault, |mounted| {
-                told = true;
-                say(&Told::Ready(mounted.clone()))?;
-                detach()
-            })
-            .await
-        }
-        Err(error) => Err(error),
-    };
-    match served {
-        Err(error) if !told => {
-            say(&Told::Failed {
-                message: exit::message(&error),
-                code: exit::code(&error),
-            })?;
-            Err(error)
-        }
-        done => done,
-    }
-}
-
-fn say(told: &Told) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec(told)?;
-    text.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    out.write_all(&text)?;
-    Ok(out.flush()?)
-}
-
-/// Lets go of the pipes and of the folder it was started in.
-fn detach() -> anyhow::Result<()> {
-    let null = std::fs::File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    std::env::set_current_dir("/")?;
-    Ok(())
 }
