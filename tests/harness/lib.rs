@@ -3,6 +3,8 @@
 
 pub mod command;
 pub mod compare;
+pub mod daemon;
+pub mod gate;
 pub mod mounted;
 pub mod programs;
 pub mod recorder;
