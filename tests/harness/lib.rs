@@ -4,7 +4,9 @@
 pub mod client;
 pub mod command;
 pub mod compare;
+pub mod daemon;
 pub mod dice;
+pub mod gate;
 pub mod mounted;
 pub mod programs;
 pub mod recorder;

@@ -4,6 +4,7 @@ mod backend;
 mod cache;
 mod http;
 mod outbox;
+mod probe;
 mod reader;
 mod uri;
 
@@ -17,5 +18,8 @@ pub use backend::Store;
 pub use cache::Cache;
 pub use cache::Rank;
 pub use outbox::Outbox;
+pub use probe::Finding;
+pub use probe::Probe;
+pub use probe::Verdict;
 pub use reader::Reader;
 pub use uri::StoreUri;
