@@ -231,9 +231,27 @@ impl Nodes {
             Err(_) => {
                 // A damaged cache is a miss: only what the store itself offers now is a verdict on it.
                 self.0.reader.discard(pack.name, range.clone());
-                let frame = self.0.reader.read(pack.name, range, rank).await?;
-                self.unseal(kind, pointer, &pack, &frame)
+                let again = self.0.reader.read_stored(pack.name, range.clone(), rank);
+                let again = match again.await {
+                    Ok(frame) => self.unseal(kind, pointer, &pack, &frame),
+                    Err(error) => Err(error),
+                };
+                again.map_err(|error| match self.0.reader.outbox().contains(pack.name) {
+                    true => self.damaged(&pack, range.start),
+                    false => error,
+                })
             }
+        }
+    }
+
+    /// A pack that waits for its upload is spoilt, and the store has no other.
+    fn damaged(&self, pack: &PackRef, offset: u64) -> Error {
+        Error::Damaged {
+            file: self.0.reader.outbox().path(pack.name),
+            offset,
+            why: "it waits for its upload, and the disk has lost a part of it: the files in it cannot be read; \
+                  put the file back, or delete those files so that the rest can be uploaded"
+                .into(),
         }
     }
 
