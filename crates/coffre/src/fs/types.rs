@@ -19,6 +19,16 @@ pub struct Options {
     pub fsync: Fsync,
     /// Seconds after the last change until a publish.
     pub publish_after: std::time::Duration,
+    /// What a journal is to one who only reads, if the disk has lost a part of it.
+    pub damage: Damage,
+}
+/// What opening does where the disk has lost what it had promised to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Says so, and opens nothing.
+    Refuse,
+    /// Shows what was before, for reading only; the status tells what is lost.
+    ShowBefore,
 }
 /// What fsync waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +228,7 @@ pub struct Status {
     pub last_error: Option<String>,
     /// Devices that have diverged from this one.
     pub diverged: Vec<String>,
-    /// Warnings (withheld heads, read-only slot, …).
+    /// Warnings (a disk that takes no changes, withheld heads, read-only slot, …).
     pub warnings: Vec<String>,
 }
 /// One device, for `status`.

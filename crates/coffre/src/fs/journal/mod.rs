@@ -7,6 +7,9 @@
 //! One thread writes. It takes everything that is queued at once (group commit), seals it into frames that
 //! each carry the digest of the frame before, and syncs the data packs that the transactions name before
 //! the journal itself. A crash therefore loses at most a suffix of what was not synced.
+//!
+//! A disk that takes nothing stops nobody at once: what is not synced stays in memory, whoever waits for a
+//! sync is told, later changes are refused ([`Journal::trouble`]), and the flusher tries again by itself.
 
 pub mod recover;
 mod segment;
@@ -38,6 +41,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::fs::data_packs::DataPacks;
+use crate::fs::trouble::Trouble;
 
 use segment::Segments;
 
@@ -68,6 +72,8 @@ struct Progress {
     synced: Lsn,
     failures: u64,
     error: Option<Error>,
+    /// The disk takes nothing: what was written after `synced` is in memory only.
+    trouble: Option<Error>,
 }
 
 enum Item {
@@ -96,6 +102,8 @@ struct Queue {
     stop: bool,
     /// Bytes in all segments, for the fold's trigger.
     size: u64,
+    /// Bytes that the flusher took and has not synced.
+    held: usize,
 }
 
 struct Shared {
@@ -125,6 +133,7 @@ impl Journal {
             synced: lsn,
             failures: 0,
             error: None,
+            trouble: None,
         });
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -136,6 +145,7 @@ impl Journal {
             segments,
             packs,
             written: lsn,
+            trouble: None,
         };
         let thread = std::thread::Builder::new()
             .name("coffre-journal".into())
@@ -236,6 +246,22 @@ impl Journal {
         written
     }
 
+    /// Why nothing reaches the disk, while it does not.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.progress.borrow().trouble.clone()
+    }
+
+    /// Lets the flusher see that the data packs are in trouble.
+    pub fn nudge(&self) {
+        self.shared.wake.notify_one();
+    }
+
+    /// Bytes that are in memory only because the disk takes nothing.
+    pub fn held(&self) -> usize {
+        let queue = self.shared.queue();
+        queue.bytes + queue.held
+    }
+
     /// Bytes that wait in memory for the flusher.
     pub fn backlog(&self) -> usize {
         self.shared.queue().bytes
@@ -287,12 +313,16 @@ struct Flusher {
     segments: Segments,
     packs: Arc<DataPacks>,
     written: Lsn,
+    /// Since the disk takes nothing.
+    trouble: Option<Trouble>,
 }
 
 /// What the flusher took from the queue.
 struct Taken {
     items: VecDeque<Item>,
     sync: bool,
+    /// The disk is to be tried again.
+    retry: bool,
     stop: bool,
 }
 
@@ -302,7 +332,11 @@ impl Flusher {
             let taken = self.wait();
             let stop = taken.stop;
             self.write(taken);
-            self.shared.queue().size = self.segments.size();
+            {
+                let mut queue = self.shared.queue();
+                queue.size = self.segments.size();
+                queue.held = self.segments.unsynced_bytes();
+            }
             if stop && self.shared.queue().items.is_empty() {
                 return;
             }
@@ -319,13 +353,19 @@ impl Flusher {
                 .since
                 .map(|since| LINGER.saturating_sub(since.elapsed()));
             let due = linger.is_some_and(|left| left.is_zero());
-            if sync || queue.urgent || due || queue.bytes >= WRITE_AT {
+            let pause = match &self.trouble {
+                Some(trouble) => Some(trouble.pause()),
+                None => self.packs.pause(),
+            };
+            let retry = pause.is_some_and(|left| left.is_zero());
+            if sync || retry || queue.urgent || due || queue.bytes >= WRITE_AT {
                 queue.bytes = 0;
                 queue.since = None;
                 queue.urgent = false;
                 return Taken {
                     items: std::mem::take(&mut queue.items),
                     sync,
+                    retry,
                     stop: queue.stop,
                 };
             }
@@ -335,7 +375,7 @@ impl Flusher {
             } else {
                 None
             };
-            match linger.or(idle) {
+            match [linger.or(idle), pause].into_iter().flatten().min() {
                 None => {
                     queue = self
                         .shared
@@ -352,11 +392,13 @@ impl Flusher {
                     queue = back;
                     if timeout.timed_out()
                         && queue.items.is_empty()
+                        && self.trouble.is_none()
                         && self.segments.owes_watermark()
                     {
                         return Taken {
                             items: VecDeque::new(),
                             sync: false,
+                            retry: false,
                             stop: queue.stop,
                         };
                     }
@@ -367,7 +409,7 @@ impl Flusher {
 
     fn write(&mut self, taken: Taken) {
         fault::point("journal.taken");
-        let idle = taken.items.is_empty() && !taken.sync;
+        let idle = taken.items.is_empty() && !taken.sync && !taken.retry;
         for item in taken.items {
             match item {
                 Item::Transactions { first, last, bytes } => {
@@ -386,15 +428,22 @@ impl Flusher {
                 } => {
                     self.segments.write_checkpoint(*checkpoint);
                     fault::point("journal.checkpoint-written");
-                    let result = self.sync_all().and_then(|()| {
+                    let result = self.sync_all();
+                    if result.is_ok() {
                         fault::point("journal.checkpoint-synced");
-                        self.segments.free_below(keep)
-                    });
+                        self.segments.free_below(keep);
+                    }
                     drop(done.send(result));
                 }
             }
         }
-        if taken.sync || self.segments.unsynced_bytes() > UNSYNCED_MOST {
+        let full = self.segments.unsynced_bytes() > UNSYNCED_MOST;
+        let condemned = self.segments.is_condemned() && self.trouble.is_none();
+        if taken.stop {
+            // There is no later.
+            self.trouble = None;
+        }
+        if taken.sync || taken.retry || full || condemned {
             // The error went to the waiters through the progress.
             let _ = self.sync_all();
         } else if idle {
@@ -403,12 +452,52 @@ impl Flusher {
     }
 
     /// fdatasync of the data packs, then of the journal: a frame never stands before what it names.
+    ///
+    /// After a failure, which those who wait are told, everything is written to new files and synced at once;
+    /// where that fails too, the disk is left alone for a while.
     fn sync_all(&mut self) -> Result<()> {
+        if let Some(trouble) = &self.trouble
+            && trouble.was_just_tried()
+        {
+            let error = trouble.error();
+            return self.conclude(Err(error));
+        }
+        let first = self.try_sync();
+        let result = self.conclude(first);
+        let mut last = result.as_ref().err().cloned();
+        if let (Some(error), None) = (&last, &self.trouble) {
+            log::error!("{error}; what was not synced is written to new files");
+            let again = self.try_sync();
+            last = again.as_ref().err().cloned();
+            if again.is_ok() {
+                drop(self.conclude(again));
+            }
+        }
+        self.trouble = Trouble::after(self.trouble.take(), last);
+        let told = self.trouble.as_ref().map(Trouble::error);
+        self.shared
+            .progress
+            .send_modify(|progress| progress.trouble = told);
+        result
+    }
+
+    fn try_sync(&mut self) -> Result<()> {
         let result = self.packs.sync().and_then(|pack| {
             fault::point("journal.data-synced");
             self.segments.sync(pack)
         });
         fault::point("journal.synced");
+        result
+    }
+
+    /// Tells those who wait.
+    fn conclude(&mut self, result: Result<()>) -> Result<()> {
+        if result.is_err() {
+            // Whoever waits now is about to be told; who comes later asks again. In the other order somebody who
+            // comes in between would be neither told nor heard.
+            let mut queue = self.shared.queue();
+            queue.wanted = self.shared.progress.borrow().synced;
+        }
         let written = self.written;
         self.shared.progress.send_modify(|progress| match &result {
             Ok(()) => progress.synced = written,
@@ -417,11 +506,6 @@ impl Flusher {
                 progress.error = Some(error.clone());
             }
         });
-        if result.is_err() {
-            // Nobody waits any more; the next fsync asks again.
-            let mut queue = self.shared.queue();
-            queue.wanted = self.shared.progress.borrow().synced;
-        }
         result
     }
 }
