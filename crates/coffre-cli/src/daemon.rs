@@ -51,11 +51,11 @@ pub struct Plan {
     pub allow_other: AllowOther,
 }
 
-/// Mounts, tells `ready`, and serves until the end; then everything is uploaded, or in the journal.
+/// Mounts, tells `ready` what there is to know, and serves until the end; then everything is uploaded, or in the journal.
 pub async fn run(
     plan: &Plan,
     vault: Vault,
-    ready: impl FnOnce(&Mounted) -> anyhow::Result<()>,
+    ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let state = vault.state().path().to_owned();
     let filesystem = session::filesystem(&plan.target, vault, plan.access, plan.bounds).await?;
@@ -74,7 +74,7 @@ async fn serve(
     plan: &Plan,
     state: &Path,
     filesystem: &Filesystem,
-    ready: impl FnOnce(&Mounted) -> anyhow::Result<()>,
+    ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let listener = server::listen(state)?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -90,7 +90,7 @@ async fn serve(
     let (stops, mut stop) = mpsc::channel(1);
     let server = tokio::spawn(server::serve(listener, filesystem.clone(), stops));
     mounted.save()?;
-    ready(&mounted)?;
+    ready(&mounted, &filesystem.status().warnings)?;
     tracing::info!("mounted {} at {}", mounted.vault, mounted.dir.display());
     let ended = loop {
         let wish = tokio::select! {

@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use coffre::Error;
+use coffre::fs::Damage;
 use coffre::fs::Fsync;
 use coffre::vault::Access;
 use coffre_fuse::AllowOther;
@@ -85,15 +86,22 @@ enum Wait {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Told {
-    Ready(Mounted),
-    Failed { message: String, code: u8 },
+    Ready {
+        mounted: Mounted,
+        /// What the user should know.
+        notes: Vec<String>,
+    },
+    Failed {
+        message: String,
+        code: u8,
+    },
 }
 
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
     if std::env::var_os(BEHIND).is_some() {
-        return behind(context, target, &args).await;
+        return behind(target, &args).await;
     }
     let dir = usable_folder(&args.dir, &target, allow_other(&args))?;
     if Daemon::find(&target.state()).await.is_some() {
@@ -111,7 +119,10 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if args.foreground {
         let vault = session::unlock(context, &target, access(&args)).await?;
         let plan = plan(target, dir, &args);
-        return daemon::run(&plan, vault, |mounted| {
+        let said = vault.heads().warnings;
+        return daemon::run(&plan, vault, |mounted, notes| {
+            let news = notes.iter().filter(|note| !said.contains(note));
+            news.for_each(|note| tell_note(context, note));
             tell(context, mounted);
             Ok(())
         })
@@ -127,6 +138,10 @@ fn tell(context: &Context, mounted: &Mounted) {
     context
         .output
         .line(format_args!("mounted at {}", mounted.dir.display()));
+}
+
+fn tell_note(context: &Context, note: &str) {
+    context.output.note(format_args!("note: {note}"));
 }
 
 fn access(args: &Args) -> Access {
@@ -149,6 +164,8 @@ fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
                 Wait::Local => Fsync::Local,
                 Wait::Remote => Fsync::Remote,
             },
+            // Whoever only looks may see what was before the damage, and is told.
+            damage: Damage::ShowBefore,
         },
         allow_other: allow_other(args),
     }
@@ -262,14 +279,17 @@ pub async fn start(
         ));
     };
     match serde_json::from_str(&line).context("the process behind the mount said something else")? {
-        Told::Ready(mounted) => Ok(mounted),
+        Told::Ready { mounted, notes } => {
+            notes.iter().for_each(|note| tell_note(context, note));
+            Ok(mounted)
+        }
         Told::Failed { message, code } => Err(Failure::error(code, message)),
     }
 }
 
 fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
     let path = state.join("daemon.log");
-    let fail = |error| Error::io("write", &path, error);
+    let fail = |error| Error::io("write", &path, error).at_the_start(state);
     let mut private = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
     private.recursive(true).create(state).map_err(fail)?;
@@ -286,7 +306,7 @@ fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
 }
 
 /// The process behind the mount.
-async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Result<()> {
+async fn behind(target: Target, args: &Args) -> anyhow::Result<()> {
     // Not of the terminal's session: closing it, or Ctrl-C there, does not reach the mount.
     rustix::process::setsid().context("a session of its own")?;
     let mounted = async {
@@ -299,17 +319,17 @@ async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Resul
             .context("read the passphrase from the pipe")?;
         let dir = usable_folder(&args.dir, &target, allow_other(args))?;
         let vault = session::unlock_with(&target, &presented, access(args)).await?;
-        for warning in vault.heads().warnings {
-            context.output.note(format_args!("note: {warning}"));
-        }
         anyhow::Ok((plan(target, dir, args), vault))
     };
     let mut told = false;
     let served = match mounted.await {
         Ok((plan, vault)) => {
-            daemon::run(&plan, vault, |mounted| {
+            daemon::run(&plan, vault, |mounted, notes| {
                 told = true;
-                say(&Told::Ready(mounted.clone()))?;
+                say(&Told::Ready {
+                    mounted: mounted.clone(),
+                    notes: notes.to_vec(),
+                })?;
                 detach()
             })
             .await
