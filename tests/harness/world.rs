@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
@@ -91,6 +92,7 @@ impl World {
             access,
             fsync: Fsync::Local,
             publish_after: Duration::from_secs(5),
+            damage: Damage::Refuse,
         }
     }
 
