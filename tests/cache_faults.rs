@@ -111,6 +111,7 @@ async fn a_cache_that_fails_is_done_without_and_used_again_when_it_is_well() {
             act,
             place: "packs/",
             errno,
+            skip: 0,
             times: usize::MAX,
         });
         let files = cached.open().await;
@@ -185,6 +186,7 @@ async fn on_a_full_disk_the_cache_makes_room_for_itself() {
     }
     let used = files.status().cache_bytes;
     assert!(used > 0 && used <= 1 << 20, "{used}");
+    assert!(of_cache(&files).is_empty(), "it takes nothing new");
     files.close_now().await.unwrap();
     drop(files);
     cached.end().await;

@@ -81,6 +81,7 @@ impl Machine {
             act,
             place,
             errno,
+            skip: 0,
             times,
         });
     }
@@ -464,6 +465,49 @@ async fn a_commit_is_not_put_before_the_anchor_has_taken_it() {
     machine.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_is_not_published_before_the_journal_begins_with_it() {
+    if !can_mount() {
+        return;
+    }
+    let machine = Machine::new().await;
+    for index in 0..3 {
+        machine.write(index).await.unwrap();
+    }
+    machine.files.publish().await.unwrap();
+    machine.write(3).await.unwrap();
+    machine.files.fsync().await.unwrap();
+    // The fold syncs what is there and begins a segment; its checkpoint is what fails, for as long as it takes.
+    machine.disk().fail(Fault {
+        act: Act::Sync,
+        place: "/journal/",
+        errno: Errno::EIO,
+        skip: 2,
+        times: usize::MAX,
+    });
+    let commits = async || {
+        let listed = machine.world.store().list(Prefix::Commits).await;
+        listed.unwrap().objects.len()
+    };
+    let before = commits().await;
+    for _ in 0..3 {
+        let failed = machine.files.publish().await.unwrap_err();
+        assert!(is_errno(&failed, Errno::EIO), "{failed}");
+        assert_eq!(commits().await, before);
+    }
+    assert!(machine.disk().refused() > 0);
+    assert_eq!(machine.after_a_cut(Loss::Everything, 4).await, Ok(4));
+    machine.disk().heal();
+    let begin = Instant::now();
+    while let Err(error) = machine.files.publish().await {
+        assert!(begin.elapsed() < HANG, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(commits().await, before + 1);
+    assert_eq!(machine.after_a_cut(Loss::Everything, 4).await, Ok(4));
+    machine.end().await;
+}
+
 #[test]
 fn the_disk_is_as_forgetful_as_linux_after_a_failed_fsync() {
     if !can_mount() {
@@ -477,6 +521,7 @@ fn the_disk_is_as_forgetful_as_linux_after_a_failed_fsync() {
         act: Act::Sync,
         place: "journal",
         errno: Errno::EIO,
+        skip: 0,
         times: 1,
     });
     assert!(file.sync_data().is_err());

@@ -64,6 +64,16 @@ fn programs_see_a_full_disk_and_go_on_when_there_is_room() {
         }
     };
     assert_eq!(refused, 28);
+    // However often it is tried, nothing is left lying about.
+    for _ in 0..20 {
+        assert_eq!(errno(write(&dir.join("more"), b"more")), 28);
+    }
+    let state = fs::read_dir(machine.path("state")).unwrap().next();
+    let state = state.unwrap().unwrap().path();
+    for folder in ["journal", "open", "outbox"] {
+        let count = fs::read_dir(state.join(folder)).unwrap().count();
+        assert!(count <= 4, "{count} files in {folder}");
+    }
     fs::remove_file(dir.join(PLANTED)).unwrap();
     // The daemon lives, although not even its log can be written.
     assert!(machine.ok(&["ls", &vault]).contains("kept"));
@@ -78,8 +88,7 @@ fn programs_see_a_full_disk_and_go_on_when_there_is_room() {
     machine.ok(&["sync", dir.to_str().unwrap()]);
     let status = machine.ok(&["status", dir.to_str().unwrap()]);
     assert!(!status.contains("warning"), "{status}");
-    let state = fs::read_dir(machine.path("state")).unwrap().next().unwrap();
-    let log = fs::read_to_string(state.unwrap().path().join("daemon.log")).unwrap();
+    let log = fs::read_to_string(state.join("daemon.log")).unwrap();
     assert!(log.contains("No space left"), "{log}");
     assert!(!log.contains(PLANTED) && !log.contains("panicked"), "{log}");
     machine.ok(&["unmount", dir.to_str().unwrap()]);

@@ -98,6 +98,8 @@ pub struct Fault {
     /// Where: paths that contain this.
     pub place: &'static str,
     pub errno: Errno,
+    /// After it has done so as often.
+    pub skip: usize,
     /// So many times; then it is well again.
     pub times: usize,
 }
@@ -455,6 +457,10 @@ impl Live {
         let Some(fault) = self.faults.iter_mut().find(meant) else {
             return Ok(());
         };
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return Ok(());
+        }
         fault.times -= 1;
         self.refused += 1;
         Err(fault.errno)
