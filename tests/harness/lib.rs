@@ -12,6 +12,7 @@ pub mod programs;
 pub mod recorder;
 pub mod s3;
 pub mod sequence;
+pub mod small_disk;
 pub mod weather;
 pub mod world;
 

@@ -125,6 +125,8 @@ fn log_to_stderr(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(|| output::Patient(std::io::stderr()))
         .with_ansi(false)
+        // Told where the log goes itself, which panics if that is a file on a full disk.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -60,11 +60,11 @@ pub struct Plan {
     pub linger: Duration,
 }
 
-/// Mounts, tells `ready`, and serves until the end; then everything is uploaded, or in the journal.
+/// Mounts, tells `ready` what there is to know, and serves until the end; then everything is uploaded, or in the journal.
 pub async fn run(
     plan: &Plan,
     vault: Vault,
-    ready: impl FnOnce(&Mounted) -> anyhow::Result<()>,
+    ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let state = vault.state().path().to_owned();
     let filesystem = session::filesystem(&plan.target, vault, plan.access, plan.bounds).await?;
@@ -83,7 +83,7 @@ async fn serve(
     plan: &Plan,
     state: &Path,
     filesystem: &Filesystem,
-    ready: impl FnOnce(&Mounted) -> anyhow::Result<()>,
+    ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let listener = server::listen(state)?;
     // Before there is a mount: from then on no signal may end this process by itself.
@@ -100,7 +100,8 @@ async fn serve(
     let point = mount.point();
     let (stops, stop) = mpsc::channel(1);
     let server = tokio::spawn(server::serve(listener, filesystem.clone(), stops));
-    if let Err(error) = mounted.save().and_then(|()| ready(&mounted)) {
+    let notes = filesystem.status().warnings;
+    if let Err(error) = mounted.save().and_then(|()| ready(&mounted, &notes)) {
         // Whoever asked for it has gone; a mount that nobody serves would be left behind.
         server.abort();
         point.detach()?;

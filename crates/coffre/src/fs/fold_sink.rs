@@ -94,6 +94,7 @@ impl FoldSink {
     pub(crate) fn finish(mut self) -> Result<Made> {
         self.freeze()?;
         self.outbox.sync()?;
+        // From here on they are the fold's, and stay.
         let named = std::mem::take(&mut self.named);
         let nodes = std::mem::take(&mut self.nodes)
             .into_iter()
@@ -172,6 +173,17 @@ impl FoldSink {
             },
         );
         Ok(())
+    }
+}
+
+/// A fold that failed leaves no packs behind: the next one makes others, and a full disk would fill with them.
+impl Drop for FoldSink {
+    fn drop(&mut self) {
+        for pack in self.named.values() {
+            if let Err(error) = self.outbox.remove(pack.name) {
+                log::debug!("{error}");
+            }
+        }
     }
 }
 

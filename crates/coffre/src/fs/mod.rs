@@ -28,6 +28,7 @@ mod publish;
 mod read;
 mod stale;
 mod status;
+mod trouble;
 mod write;
 
 use std::sync::Arc;

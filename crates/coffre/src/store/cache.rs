@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -62,6 +63,8 @@ struct Inner {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
+    /// Why it takes nothing, if the last attempt failed.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Sparse files of packs on the local disk. Clones share it.
@@ -81,7 +84,7 @@ impl Cache {
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.parse().ok());
             if let Some(name) = name
-                && let Ok(file) = File::options().read(true).write(true).open(&path)
+                && let Ok(file) = open_existing(&path)
             {
                 state.take(name, file, Rank::Data);
             }
@@ -90,8 +93,9 @@ impl Cache {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
+            trouble: Mutex::default(),
         }));
-        cache.0.evict(&mut cache.state());
+        cache.0.evict(&mut cache.state(), limit);
         Ok(cache)
     }
 
@@ -109,25 +113,38 @@ impl Cache {
             file
         };
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
-        file.read_exact_at(&mut bytes, range.start).ok()?;
+        if let Err(error) = file.read_exact_at(&mut bytes, range.start) {
+            log::debug!("the cache has lost a part of {name}: {error}");
+            self.discard(name, range);
+            return None;
+        }
         Some(bytes.into())
     }
 
     /// Keeps bytes. A disk that does not take them only means that they are fetched again.
     pub fn insert(&self, name: PackName, offset: u64, bytes: &[u8], rank: Rank) {
-        let Some(file) = self.file(name) else { return };
-        if let Err(error) = file.write_all_at(bytes, offset) {
-            log::warn!(
-                "the cache in {} takes nothing: {error}",
-                self.0.dir.display()
-            );
+        let write = || self.file(name)?.write_all_at(bytes, offset);
+        let mut written = write();
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::StorageFull)
+        {
+            // The disk is full before the bound is reached: what is here is what there is room for.
+            let mut state = self.state();
+            let room = state.bytes.saturating_sub(bytes.len() as u64);
+            self.0.evict(&mut state, room);
+            drop(state);
+            written = write();
+        }
+        self.note(written.as_ref().err());
+        if written.is_err() {
             return;
         }
         let mut state = self.state();
         let range = offset..offset + bytes.len() as u64;
         state.cover(name, range.clone());
         state.touch(name, &range, Some(rank));
-        self.0.evict(&mut state);
+        self.0.evict(&mut state, self.0.limit);
     }
 
     /// Takes a whole pack file over by renaming it.
@@ -141,7 +158,7 @@ impl Cache {
                 let mut state = self.state();
                 state.drop_pack(name);
                 state.take(name, file, rank);
-                self.0.evict(&mut state);
+                self.0.evict(&mut state, self.0.limit);
             }
             Err(error) => {
                 log::debug!("a published pack does not move into the cache: {error}");
@@ -160,6 +177,29 @@ impl Cache {
         self.state().bytes
     }
 
+    /// Why it takes nothing, if the last attempt failed.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.0.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log hears of the first failure only: reading goes on without the cache.
+    fn note(&self, failure: Option<&std::io::Error>) {
+        let mut trouble = self
+            .0
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let told = failure.map(|error| {
+            let dir = self.0.dir.display();
+            format!("the cache in {dir} takes nothing, what is read comes from the store: {error}")
+        });
+        if let (Some(told), None) = (&told, &*trouble) {
+            log::warn!("{told}");
+        }
+        *trouble = told;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,34 +208,40 @@ impl Cache {
         self.0.dir.join(name.to_string())
     }
 
-    fn file(&self, name: PackName) -> Option<Arc<File>> {
+    fn file(&self, name: PackName) -> std::io::Result<Arc<File>> {
         if let Some(pack) = self.state().packs.get(&name) {
-            return Some(pack.file.clone());
+            return Ok(pack.file.clone());
         }
-        let path = self.path(name);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = Arc::new(
-            file.map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
-                .ok()?,
-        );
+        let open = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(self.path(name))
+        };
+        let file = match open() {
+            // Somebody has cleared it away.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(&self.0.dir)?;
+                open()?
+            }
+            opened => opened?,
+        };
+        let file = Arc::new(file);
         let mut state = self.state();
         let pack = state.packs.entry(name).or_insert(Pack {
             file,
             covered: BTreeMap::new(),
         });
-        Some(pack.file.clone())
+        Ok(pack.file.clone())
     }
 }
 
 impl Inner {
-    /// Punches holes, oldest first, content before nodes, until a tenth is free.
-    fn evict(&self, state: &mut State) {
-        if state.bytes <= self.limit {
+    /// Punches holes, oldest first, content before nodes, until a tenth of `most` is free.
+    fn evict(&self, state: &mut State, most: u64) {
+        if state.bytes <= most {
             return;
         }
         let mut order: Vec<((PackName, u64), Chunk)> = state
@@ -205,7 +251,7 @@ impl Inner {
             .collect();
         order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
         for ((name, index), _) in order {
-            if state.bytes <= self.limit / 10 * 9 {
+            if state.bytes <= most / 10 * 9 {
                 break;
             }
             let range = index * CHUNK..(index + 1) * CHUNK;
@@ -314,6 +360,12 @@ impl State {
             self.chunks.retain(|(pack, _), _| *pack != name);
         }
     }
+}
+
+/// On a read-only disk what is there can still be read.
+fn open_existing(path: &Path) -> std::io::Result<File> {
+    let writable = File::options().read(true).write(true).open(path);
+    writable.or_else(|_| File::open(path))
 }
 
 /// Ranges of a file that are no holes.

@@ -37,8 +37,15 @@ const LOG_MAX: u64 = 4 << 20;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Told {
-    Ready(Mounted),
-    Failed { message: String, code: u8 },
+    Ready {
+        mounted: Mounted,
+        /// What the user should know.
+        notes: Vec<String>,
+    },
+    Failed {
+        message: String,
+        code: u8,
+    },
 }
 
 /// Starts this program again behind the mount and waits until the folder can be used.
@@ -114,14 +121,19 @@ pub async fn start(
         ));
     };
     match serde_json::from_str(&line).context("the process behind the mount said something else")? {
-        Told::Ready(mounted) => Ok(mounted),
+        Told::Ready { mounted, notes } => {
+            notes
+                .iter()
+                .for_each(|note| mount::tell_note(context, note));
+            Ok(mounted)
+        }
         Told::Failed { message, code } => Err(Failure::error(code, message)),
     }
 }
 
 fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
     let path = state.join("daemon.log");
-    let fail = |error| Error::io("write", &path, error);
+    let fail = |error| Error::io("write", &path, error).at_the_start(state);
     let mut private = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut private, 0o700);
     private.recursive(true).create(state).map_err(fail)?;
@@ -138,7 +150,7 @@ fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
 }
 
 /// The process behind the mount.
-pub(super) async fn behind(context: &Context, target: Target, args: &Args) -> anyhow::Result<()> {
+pub(super) async fn behind(target: Target, args: &Args) -> anyhow::Result<()> {
     // Not of the terminal's session: closing it, or Ctrl-C there, does not reach the mount.
     rustix::process::setsid().context("a session of its own")?;
     let mounted = async {
@@ -150,17 +162,17 @@ pub(super) async fn behind(context: &Context, target: Target, args: &Args) -> an
         let presented = mount::receive()?;
         let dir = mount::usable_folder(&args.dir, &target, mount::allow_other(args))?;
         let vault = session::unlock_with(&target, &presented, mount::access(args)).await?;
-        for warning in vault.heads().warnings {
-            context.output.note(format_args!("note: {warning}"));
-        }
         anyhow::Ok((mount::plan(target, dir, args, Terminal::Left), vault))
     };
     let mut told = false;
     let served = match mounted.await {
         Ok((plan, vault)) => {
-            daemon::run(&plan, vault, |mounted| {
+            daemon::run(&plan, vault, |mounted, notes| {
                 told = true;
-                say(&Told::Ready(mounted.clone()))?;
+                say(&Told::Ready {
+                    mounted: mounted.clone(),
+                    notes: notes.to_vec(),
+                })?;
                 detach()
             })
             .await

@@ -83,12 +83,13 @@ pub(super) async fn go_on(
         }
     };
     drop(presented);
-    for warning in vault.heads().warnings {
-        context.output.note(format_args!("note: {warning}"));
-    }
+    let said = vault.heads().warnings;
+    said.iter().for_each(|note| mount::tell_note(context, note));
     let dir = mount::usable_folder(&args.dir, &target, mount::allow_other(args))?;
     let plan = mount::plan(target, dir, args, Terminal::Followed);
-    daemon::run(&plan, vault, |mounted| {
+    daemon::run(&plan, vault, |mounted, notes| {
+        let news = notes.iter().filter(|note| !said.contains(note));
+        news.for_each(|note| mount::tell_note(context, note));
         mount::tell(context, mounted);
         Ok(())
     })

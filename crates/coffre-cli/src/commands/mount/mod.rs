@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use coffre::Error;
+use coffre::fs::Damage;
 use coffre::fs::Fsync;
 use coffre::vault::Access;
 use coffre_fuse::AllowOther;
@@ -82,7 +83,7 @@ enum Wait {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
     if std::env::var_os(background::BEHIND).is_some() {
-        return background::behind(context, target, &args).await;
+        return background::behind(target, &args).await;
     }
     if let Ok(told) = std::env::var(foreground::ANEW) {
         return foreground::go_on(context, target, &args, &told).await;
@@ -124,6 +125,10 @@ fn tell(context: &Context, mounted: &Mounted) {
         .line(format_args!("mounted at {}", mounted.dir.display()));
 }
 
+fn tell_note(context: &Context, note: &str) {
+    context.output.note(format_args!("note: {note}"));
+}
+
 fn access(args: &Args) -> Access {
     if args.read_only {
         Access::ReadOnly
@@ -144,6 +149,8 @@ fn plan(target: Target, dir: PathBuf, args: &Args, terminal: Terminal) -> Plan {
                 Wait::Local => Fsync::Local,
                 Wait::Remote => Fsync::Remote,
             },
+            // Whoever only looks may see what was before the damage, and is told.
+            damage: Damage::ShowBefore,
         },
         allow_other: allow_other(args),
         terminal,
