@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::fs::allocator::Allocator;
 use crate::fs::handle::Handles;
 use crate::fs::journal::Journal;
+use crate::fs::named::Named;
 use crate::fs::namespace::Context;
 use crate::fs::namespace::View;
 use crate::fs::namespace::apply;
@@ -45,6 +46,9 @@ const LAMPORT_MOST: u64 = 1 << 62;
 pub(crate) struct Core {
     pub(crate) active: Changes,
     pub(crate) frozen: Option<Arc<Changes>>,
+    /// What the transactions of `active` and those of `frozen` name.
+    pub(crate) named: Named,
+    pub(crate) named_frozen: Named,
     pub(crate) root: Child,
     /// Last transaction that was accepted.
     pub(crate) lsn: Lsn,
@@ -86,6 +90,8 @@ impl Core {
         Self {
             active: Changes::default(),
             frozen: None,
+            named: Named::default(),
+            named_frozen: Named::default(),
             root: begin.root,
             lsn: begin.lsn,
             folded: begin.lsn,
@@ -166,6 +172,7 @@ impl Core {
     /// Applies a transaction that is in the journal already (recovery), or is being put there.
     pub(crate) fn apply(&mut self, transaction: Transaction) -> Result<()> {
         for edit in transaction.edits {
+            self.named.note(&edit);
             if let Edit::Put(_, Value::Record(Record::Inode(inode))) = &edit {
                 self.lamport = self.lamport.max(inode.stamp.lamport.min(LAMPORT_MOST));
             }

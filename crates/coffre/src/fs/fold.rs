@@ -9,7 +9,6 @@
 //! Local only, as far as the nodes it touches were read before; a crash at any point leaves either the old
 //! checkpoint with all its journal, or the new one.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -37,6 +36,7 @@ use crate::fs::blocks;
 use crate::fs::fold_sink::FoldSink;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
+use crate::fs::named::Named;
 use crate::tree;
 use crate::tree::Changes;
 
@@ -48,6 +48,9 @@ const FREEZE_FROM: u32 = 1024 * 1024;
 pub(crate) struct FoldTurn {
     /// Packs whose last users are in the next fold.
     retired: Vec<Salt>,
+    /// Held by writes that sealed a block before a fold began and may not have named it yet. A fold that is given
+    /// up leaves them to the next.
+    leases: Vec<Arc<()>>,
     /// The root has no checkpoint in the journal yet; the segments below this are superfluous once it has.
     owed: Option<u64>,
 }
@@ -56,7 +59,6 @@ pub(crate) struct FoldTurn {
 struct Frozen {
     changes: Arc<Changes>,
     lsn: Lsn,
-    lease: Arc<()>,
     closed: Option<Salt>,
     rolled: tokio::sync::oneshot::Receiver<Result<u64>>,
     /// Packs whose last users are in this fold.
@@ -81,14 +83,15 @@ impl Inner {
     }
 
     async fn fold_in_turn(&self, writer: &Writer, turn: &mut FoldTurn) -> Result<()> {
-        let Some(frozen) = self.freeze(writer, &mut turn.retired) else {
+        let Some(frozen) = self.freeze(writer, turn) else {
             return self.note_again(writer, turn).await;
         };
         fault::point("fold.begun");
         // Writes that sealed a block before the swap may still be about to name it.
-        while Arc::strong_count(&frozen.lease) > 1 {
+        while turn.leases.iter().any(|lease| Arc::strong_count(lease) > 1) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        turn.leases.clear();
         // Before anything is made: a disk that takes no journal takes no packs in vain either.
         let keep = frozen.rolled.await.map_err(|_| Error::Busy {
             what: "the file system is being closed".into(),
@@ -120,13 +123,15 @@ impl Inner {
             let mut core = self.core();
             core.root = root;
             core.frozen = None;
+            core.named_frozen = Named::default();
             core.folded = frozen.lsn;
         }
         turn.owed = Some(keep);
         fault::point("fold.swapped");
         self.note_again(writer, turn).await?;
-        // While the fold ran, a write or reflink may have taken over pieces of the frozen changes as they were.
-        let in_use = named_salts(&self.core().active);
+        // While the fold ran, a write or reflink may have taken over pieces of the frozen changes as they were. What
+        // it made of them may be gone again; the journal still has it.
+        let in_use = self.core().named.salts.clone();
         let (kept, gone): (Vec<Salt>, Vec<Salt>) = frozen
             .retiring
             .iter()
@@ -157,7 +162,7 @@ impl Inner {
     }
 
     /// Step 1. A fold that failed is taken up again with what it had frozen.
-    fn freeze(&self, writer: &Writer, retired: &mut Vec<Salt>) -> Option<Frozen> {
+    fn freeze(&self, writer: &Writer, turn: &mut FoldTurn) -> Option<Frozen> {
         let mut core = self.core();
         let changes = match core.frozen.take() {
             // What came after joins what a failed fold left, so that one checkpoint covers both.
@@ -171,15 +176,17 @@ impl Inner {
             None => Arc::new(std::mem::take(&mut core.active)),
         };
         core.frozen = Some(changes.clone());
+        let named = std::mem::take(&mut core.named);
+        core.named_frozen.append(named);
         let lease = std::mem::replace(&mut core.lease, Arc::new(()));
+        turn.leases.push(lease);
         let closed = writer.packs.close_current();
         let rolled = writer.journal.roll();
         // A pack closed in the fold before has its last users in this one.
-        let retiring = std::mem::replace(retired, writer.packs.settled_candidates());
+        let retiring = std::mem::replace(&mut turn.retired, writer.packs.settled_candidates());
         Some(Frozen {
             changes,
             lsn: core.lsn,
-            lease,
             closed,
             rolled,
             retiring,
@@ -366,25 +373,4 @@ fn settle_value(sink: &FoldSink, value: &mut Value) {
         }
         Value::Record(_) => {}
     }
-}
-
-/// Packs that the changes still name, for deciding what a recovery may remove.
-pub(crate) fn named_salts(changes: &Changes) -> HashSet<Salt> {
-    let mut salts = HashSet::new();
-    for (_, value) in changes.iter() {
-        if let Some(value) = value
-            && let Value::Record(Record::Block(block)) = &**value
-        {
-            for piece in &block.pieces {
-                if let Content::Frame(Pointer {
-                    place: Place::Open { salt, .. },
-                    ..
-                }) = &piece.content
-                {
-                    salts.insert(*salt);
-                }
-            }
-        }
-    }
-    salts
 }

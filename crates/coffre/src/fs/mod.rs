@@ -21,6 +21,7 @@ mod inner;
 mod journal;
 mod keys;
 mod metadata;
+mod named;
 mod open;
 mod operations;
 mod path;

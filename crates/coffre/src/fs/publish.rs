@@ -59,6 +59,9 @@ pub(crate) struct Publishing {
     uploaded: BTreeMap<PackName, AddedPack>,
     /// Packs of own commits that the vault's accounting does not list yet.
     unrecorded: Vec<(u64, Vec<AddedPack>)>,
+    /// Named by a commit, and still in the outbox because the journal knows them by what they were called there;
+    /// with what they hold.
+    held: BTreeMap<PackName, Rank>,
     /// Wait after the last change; zero until the first publish.
     quiet: Duration,
 }
@@ -134,9 +137,11 @@ impl Inner {
         fault::point("publish.begun");
         let begin = Instant::now();
         let reach = self.reach(&root, &writer.outbox).await?;
-        let packs = self
-            .upload_all(writer, &mut publishing, &reach.packs)
-            .await?;
+        let fresh = reach.packs.iter().copied();
+        let fresh = fresh
+            .filter(|name| !publishing.held.contains_key(name))
+            .collect();
+        let packs = self.upload_all(writer, &mut publishing, &fresh).await?;
         if packs.len() > PACKS_MAX {
             return Err(Error::Usage("more packs than one commit can name".into()));
         }
@@ -180,9 +185,13 @@ impl Inner {
             return Ok(());
         };
         let named = writer.packs.named().into_iter();
+        // What a commit names has been sent, wherever it lies now.
+        let waits =
+            |name: &PackName| writer.outbox.contains(*name) && !publishing.held.contains_key(name);
         let frozen = named
             .filter(|frozen| frozen.fresh)
             .map(|frozen| frozen.pack.name)
+            .filter(waits)
             .collect();
         let uploaded = self.upload_all(writer, &mut publishing, &frozen).await;
         if let Err(error) = &uploaded {
@@ -320,7 +329,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Published packs move into the cache; packs that nothing reaches any more are removed.
+    /// Published packs move into the cache; packs that nothing reaches any more are removed. Nothing leaves the
+    /// outbox that the root, the overlay, or the journal above its checkpoint names.
     async fn retire(&self, writer: &Writer, publishing: &mut Publishing, reach: &Reach) {
         // No fold may add packs between listing and removing.
         let _folding = writer.fold_turn.lock().await;
@@ -328,34 +338,60 @@ impl Inner {
         let Ok(still) = self.reach_after(&root, writer, reach).await else {
             return;
         };
-        let named: HashSet<PackName> = writer
+        let known: HashSet<PackName> = writer
             .packs
             .named()
             .iter()
             .map(|frozen| frozen.pack.name)
             .collect();
+        let (by_salt, by_name) = self.named_packs(writer);
         for (name, length) in writer.outbox.packs() {
-            if reach.packs.contains(&name) {
-                self.nodes.reader().learn(name, length);
-                let rank = if reach.nodes.contains(&name) {
-                    Rank::Node
-                } else {
-                    Rank::Data
-                };
-                match self.nodes.reader().cache() {
-                    Some(cache) => {
-                        cache.adopt(name, &writer.outbox.path(name), rank);
-                        writer.outbox.forget(name);
-                    }
-                    None => warn_of(writer.outbox.remove(name)),
+            let rank = match publishing.held.get(&name) {
+                Some(rank) => Some(*rank),
+                None if reach.nodes.contains(&name) => Some(Rank::Node),
+                None if reach.packs.contains(&name) => Some(Rank::Data),
+                None => None,
+            };
+            match rank {
+                Some(rank) if by_salt.contains(&name) => {
+                    publishing.held.insert(name, rank);
                 }
-            } else if !still.packs.contains(&name) && !named.contains(&name) {
-                warn_of(writer.outbox.remove(name));
-            } else {
-                continue;
+                Some(rank) => {
+                    publishing.held.remove(&name);
+                    self.nodes.reader().learn(name, length);
+                    match self.nodes.reader().cache() {
+                        Some(cache) => {
+                            cache.adopt(name, &writer.outbox.path(name), rank);
+                            writer.outbox.forget(name);
+                        }
+                        None => warn_of(writer.outbox.remove(name)),
+                    }
+                }
+                None if still.packs.contains(&name)
+                    || known.contains(&name)
+                    || by_name.contains(&name) =>
+                {
+                    continue;
+                }
+                None => warn_of(writer.outbox.remove(name)),
             }
             publishing.uploaded.remove(&name);
         }
+    }
+
+    /// Packs that transactions since the checkpoint name: by the salt they were open under, and by name.
+    fn named_packs(&self, writer: &Writer) -> (BTreeSet<PackName>, BTreeSet<PackName>) {
+        let named = {
+            let core = self.core();
+            let mut named = core.named.clone();
+            named.append(core.named_frozen.clone());
+            named
+        };
+        let frozen = named
+            .salts
+            .iter()
+            .filter_map(|salt| writer.packs.frozen(*salt));
+        (frozen.map(|frozen| frozen.pack.name).collect(), named.packs)
     }
 
     /// What the newest root reaches, knowing that `published` is about to leave the outbox.
