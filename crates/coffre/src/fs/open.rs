@@ -1,5 +1,7 @@
 //! Opening a file system: the journal first, then the newest state the store and this device agree on.
 
+use std::fs::File;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -135,6 +137,10 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
                 // Nothing names what was left of packs that were being filled.
                 packs.forget(&packs.settled_candidates());
             }
+            // What was recovered may be in the kernel's memory only, and from here on counts as synced.
+            for dir in [&journal_dir, &vault.state().path().join("open")] {
+                sync_folder(dir)?;
+            }
             let begin = Start {
                 dir: journal_dir,
                 segment: start.next_segment,
@@ -174,6 +180,17 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
         core,
         notices,
     }))
+}
+
+/// Every file of a folder and its names are on the disk.
+fn sync_folder(dir: &Path) -> Result<()> {
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    let failed = |source| Error::io("list", dir, source);
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        sync(&path).map_err(|source| Error::io("sync", &path, source))?;
+    }
+    sync(dir).map_err(|source| Error::io("sync", dir, source))
 }
 
 /// A cache that cannot be used makes reading slower, and nothing else.
