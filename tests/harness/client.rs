@@ -30,6 +30,8 @@ const OWNER: Owner = Owner {
 };
 /// Longest file, in bytes.
 const LONGEST: u64 = 300_000;
+/// A long write, in bytes.
+const LONG: u64 = 10 << 17;
 /// Files of a folder.
 const FILES: u64 = 6;
 /// A read waits for this long for a store that comes back, again and again.
@@ -156,16 +158,19 @@ impl Client {
             14 => self.remove(files, folder, state, name).await,
             15..=17 => self.read(files, &state, &name).await,
             18 => self.sync(files).await,
-            _ => self.publish(files).await,
+            _ if self.dice.half() => self.publish(files).await,
+            _ => self.give_up_publishing(files).await,
         }
     }
 
     async fn write(&mut self, files: &Filesystem, folder: Inode, mut state: Folder, name: String) {
         let offset = self.dice.below(LONGEST / 2);
-        let length = match self.dice.below(3) {
-            0 => self.dice.below(500) + 1,
-            1 => self.dice.below(9000) + 1,
-            _ => self.dice.below(LONGEST / 2) + 1,
+        let (offset, length) = match self.dice.below(12) {
+            0..=3 => (offset, self.dice.below(500) + 1),
+            4..=7 => (offset, self.dice.below(9000) + 1),
+            8..=10 => (offset, self.dice.below(LONGEST / 2) + 1),
+            // Whole blocks, and so many that their pack gets a name.
+            _ => (0, LONG),
         };
         let data = noise(length as usize, self.dice.roll());
         let handle = match state.get(&name) {
@@ -269,6 +274,14 @@ impl Client {
         match files.publish().await {
             Ok(()) => self.promise(before),
             Err(error) => assert!(passes(&error), "{error}"),
+        }
+    }
+
+    /// As somebody does who presses Ctrl-C.
+    async fn give_up_publishing(&mut self, files: &Filesystem) {
+        let patience = self.dice.duration(600);
+        if let Ok(Err(error)) = tokio::time::timeout(patience, files.publish()).await {
+            assert!(passes(&error), "{error}");
         }
     }
 

@@ -56,7 +56,7 @@ struct OpenPack {
     keys: PackKeys,
     path: PathBuf,
     state: Mutex<Filling>,
-    /// Held while it is frozen, so that it is done once.
+    /// Held while it is frozen or synced: both is done by one at a time.
     turn: Mutex<()>,
 }
 
@@ -598,6 +598,8 @@ impl OpenPack {
 
     /// fdatasync; after a failure the whole file is written anew by the next one, because what it holds is unknown.
     fn sync(&self) -> Result<u32> {
+        // Not beside a freeze: the system tells of a failed sync once, and it must reach whoever relies on it.
+        let _turn = lock(&self.turn);
         if lock(&self.state).broken {
             self.rewrite()?;
         }

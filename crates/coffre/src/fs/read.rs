@@ -17,6 +17,7 @@ use coffre_format::record::Pointer;
 use futures::StreamExt;
 use futures::TryStreamExt;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::fs::fold::part_of;
 use crate::fs::handle::ReadAhead;
@@ -38,14 +39,33 @@ const GETS: usize = 8;
 impl Inner {
     /// At most `size` bytes from `offset`; fewer only at the end of the file.
     pub(crate) async fn read_file(&self, inode: Inode, offset: u64, size: u32) -> Result<Bytes> {
-        let (length, blocks) = self
-            .mapped(inode, offset..offset.saturating_add(u64::from(size)))
-            .await?;
-        let end = length.min(offset.saturating_add(u64::from(size)));
+        let range = offset..offset.saturating_add(u64::from(size));
+        let mut mapped = self.mapped(inode, range.clone()).await?;
+        loop {
+            let read = self.read_mapped(&mapped, range.clone()).await;
+            let Err(Error::Missing { .. }) = read else {
+                return read;
+            };
+            // A fold may have given it another place since it was looked up.
+            let now = self.mapped(inode, range.clone()).await?;
+            if now == mapped {
+                return read;
+            }
+            mapped = now;
+        }
+    }
+
+    async fn read_mapped(
+        &self,
+        (length, blocks): &(u64, Vec<(u64, Block)>),
+        range: Range<u64>,
+    ) -> Result<Bytes> {
+        let offset = range.start;
+        let end = range.end.min(*length);
         if offset >= end {
             return Ok(Bytes::new());
         }
-        let frames = self.frames(&blocks, &(offset..end)).await?;
+        let frames = self.frames(blocks, &(offset..end)).await?;
         // A read of exactly one frame's bytes needs no copy.
         if let [(index, block)] = blocks.as_slice()
             && let [piece] = block.pieces.as_slice()
@@ -58,7 +78,7 @@ impl Inner {
             }
         }
         let mut out = BytesMut::zeroed((end - offset) as usize);
-        for (index, block) in &blocks {
+        for (index, block) in blocks {
             let base = index * u64::from(BLOCK);
             for piece in &block.pieces {
                 let from = (base + u64::from(piece.at)).max(offset);
@@ -101,7 +121,7 @@ impl Inner {
                 if !range.is_empty() {
                     inner.frames(&blocks, &range).await?;
                 }
-                Ok::<_, crate::error::Error>(())
+                Ok::<_, Error>(())
             };
             if let Err(error) = fetch.await {
                 // The reader that comes for it will meet the same error and report it.
@@ -157,7 +177,7 @@ impl Inner {
         }
         let mut frames = BTreeMap::new();
         let opened = pointers.into_iter().map(|(digest, pointer)| async move {
-            Ok::<_, crate::error::Error>((digest, self.frame(&pointer).await?))
+            Ok::<_, Error>((digest, self.frame(&pointer).await?))
         });
         let mut opened = futures::stream::iter(opened).buffer_unordered(GETS);
         while let Some((digest, bytes)) = opened.try_next().await? {

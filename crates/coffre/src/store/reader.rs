@@ -176,7 +176,9 @@ impl Reader {
     fn fetch(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Shared<Fetch> {
         let at = (pack, range.start, range.end);
         let mut flying = self.0.flying.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(fetch) = flying.get(&at).and_then(WeakShared::upgrade) {
+        // One that has answered is no more on its way: whoever asks again wants another answer.
+        let going = flying.get(&at).and_then(WeakShared::upgrade);
+        if let Some(fetch) = going.filter(|fetch| fetch.peek().is_none()) {
             return fetch;
         }
         flying.retain(|_, fetch| fetch.upgrade().is_some());
