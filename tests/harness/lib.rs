@@ -3,8 +3,10 @@
 
 pub mod command;
 pub mod compare;
+pub mod content;
 pub mod mounted;
 pub mod programs;
+pub mod proxy;
 pub mod recorder;
 pub mod s3;
 pub mod sequence;

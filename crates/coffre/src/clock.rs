@@ -5,6 +5,9 @@ use std::time::UNIX_EPOCH;
 
 use coffre_format::record::Timestamp;
 
+/// What time spans are measured with: the runtime's, which tests can stop and move on.
+pub use tokio::time::Instant;
+
 /// The wall clock.
 #[allow(clippy::disallowed_methods)] // the one place where it is allowed
 pub fn now() -> Timestamp {
