@@ -37,6 +37,8 @@ pub struct Bounds {
     pub memory: Option<u64>,
     /// Local cache.
     pub cache: Option<u64>,
+    /// What may wait for its upload.
+    pub queue: Option<u64>,
     /// What fsync waits for.
     pub fsync: Fsync,
 }
@@ -46,6 +48,7 @@ impl Default for Bounds {
         Self {
             memory: None,
             cache: None,
+            queue: None,
             fsync: Fsync::Local,
         }
     }
@@ -115,6 +118,7 @@ pub async fn filesystem(
         access,
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
+        queue: target.queue(bounds.queue)?,
     };
     Ok(Filesystem::open(vault, options).await?)
 }

@@ -73,6 +73,10 @@ pub struct Args {
     /// Bound of the cache on this disk [default: 10G; none for a vault in a local folder]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     cache_size: Option<u64>,
+    /// Bound of what waits on this disk for its upload, at least 64M; writers are slowed down from half of it on
+    /// [default: what the disk has, less a twentieth of it]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    queue_size: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -145,6 +149,7 @@ fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
         bounds: Bounds {
             memory: args.memory,
             cache: args.cache_size,
+            queue: args.queue_size,
             fsync: match args.fsync {
                 Wait::Local => Fsync::Local,
                 Wait::Remote => Fsync::Remote,

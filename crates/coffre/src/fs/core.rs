@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use coffre_format::commit::Vector;
 use coffre_format::id::DeviceId;
@@ -26,6 +25,7 @@ use coffre_format::transaction::Edit;
 use coffre_format::transaction::Transaction;
 
 use crate::clock;
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;

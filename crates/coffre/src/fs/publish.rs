@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use coffre_format::commit::AddedPack;
@@ -33,6 +32,7 @@ use coffre_format::transaction::Edit;
 use futures::StreamExt;
 use futures::TryStreamExt;
 
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
@@ -71,6 +71,11 @@ impl Publishing {
         (changed + quiet).min(since + longest)
     }
 
+    /// A pack that will never be sent.
+    pub(crate) fn forget(&mut self, name: PackName) {
+        self.uploaded.remove(&name);
+    }
+
     fn carried(&mut self, base: Duration, bytes: u64) {
         self.quiet = if bytes < SMALL {
             (self.quiet.max(base) * 2).min(QUIET_LONGEST)
@@ -82,8 +87,8 @@ impl Publishing {
 
 /// What a root reaches that the store lacks.
 #[derive(Default)]
-struct Reach {
-    packs: BTreeSet<PackName>,
+pub(crate) struct Reach {
+    pub(crate) packs: BTreeSet<PackName>,
     /// Those of them that hold nodes.
     nodes: BTreeSet<PackName>,
 }
@@ -114,7 +119,7 @@ impl Inner {
             .last_error
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *last = failure.map(ToString::to_string);
+        *last = failure.cloned();
     }
 
     async fn publish_once(&self) -> Result<()> {
@@ -170,6 +175,7 @@ impl Inner {
         publishing.unrecorded.push((point.seq.0, packs));
         fault::point("publish.retiring");
         self.retire(writer, &mut publishing, &reach).await;
+        self.room.notify_waiters();
         Ok(())
     }
 
@@ -204,7 +210,7 @@ impl Inner {
 
     /// Packs of the outbox that hold what the root reaches. Nodes point back in time only, so a node that the
     /// store has names nothing that it lacks.
-    async fn reach(&self, root: &Child, outbox: &Outbox) -> Result<Reach> {
+    pub(crate) async fn reach(&self, root: &Child, outbox: &Outbox) -> Result<Reach> {
         let mut reach = Reach::default();
         let mut seen = HashSet::new();
         let mut stack = vec![*root];

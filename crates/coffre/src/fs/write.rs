@@ -13,6 +13,7 @@ use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace::Privileges;
 use crate::fs::namespace::content;
+use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
 
 impl Inner {
@@ -35,7 +36,7 @@ impl Inner {
         if data.is_empty() {
             return Ok(());
         }
-        self.admit(writer).await?;
+        self.admit(writer, Demand::Grow(data.len() as u64)).await?;
         // From here until the blocks are named, no fold may forget the pack they are in.
         let lease = self.core().lease.clone();
         let parts = seal_blocks(writer, offset, &data)?;
