@@ -7,6 +7,7 @@ use coffre::Error;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Workers;
 use coffre::store::Outbox;
 use coffre::store::Reader;
 use coffre::tree::Nodes;
@@ -119,6 +120,7 @@ pub async fn filesystem(
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
         queue: target.queue(bounds.queue)?,
+        workers: Workers::Threads,
     };
     Ok(Filesystem::open(vault, options).await?)
 }

@@ -40,8 +40,10 @@ fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send 
     let mut closing = inner.closing.subscribe();
     tokio::spawn(async move {
         tokio::select! {
-            () = work => {}
+            // In this order: what is closed does not begin anything more.
+            biased;
             _ = closing.wait_for(|closing| *closing) => {}
+            () = work => {}
         }
     });
 }

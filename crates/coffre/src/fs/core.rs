@@ -80,6 +80,9 @@ pub(crate) struct Begin {
 
 impl Core {
     pub(crate) fn new(begin: Begin) -> Self {
+        // What an earlier process folded and did not publish is as overdue as what it left in the journal.
+        let unpublished = begin.root.hash != begin.published.1.hash;
+        let began = unpublished.then(Instant::now);
         Self {
             active: Changes::default(),
             frozen: None,
@@ -88,8 +91,8 @@ impl Core {
             folded: begin.lsn,
             published: begin.published,
             merged: begin.merged,
-            dirty_since: None,
-            changed: None,
+            dirty_since: began,
+            changed: began,
             handles: Handles::default(),
             allocator: Allocator::new(begin.session),
             lamport: begin.lamport,

@@ -264,7 +264,9 @@ impl Inner {
                 });
             }
             let length = bytes.len() as u64;
-            store.put(&ObjectName::Pack(name), bytes).await?;
+            let object = ObjectName::Pack(name);
+            store.put(&object, bytes).await?;
+            store.confirm(&object, length).await?;
             fault::point("publish.pack-sent");
             Ok(AddedPack { name, hash, length })
         }))

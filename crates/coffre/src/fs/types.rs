@@ -21,6 +21,8 @@ pub struct Options {
     pub publish_after: std::time::Duration,
     /// How much may wait for its upload.
     pub queue: Queue,
+    /// Where work runs that waits for the local disk.
+    pub workers: Workers,
 }
 /// How much of what is not uploaded yet may lie on the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,16 @@ pub enum Queue {
     Disk,
     /// At most these bytes, at least 64 MiB, and never more than the disk has.
     Bytes(u64),
+}
+/// Where work runs that waits for the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Workers {
+    /// On threads beside the runtime, which never waits for them.
+    #[default]
+    Threads,
+    /// On the runtime itself, between its other tasks. On a runtime of one thread everything then happens in an order
+    /// that a seed decides.
+    Runtime,
 }
 /// What fsync waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -220,6 +220,7 @@ where
             wanted.notified().await;
         };
         tokio::select! {
+            biased;
             // Somebody else's success ends it; so does the end of the store.
             _ = state.wait_for(|state| state.outage.is_none()) => return,
             () = wanted => {}
