@@ -7,74 +7,27 @@ use std::time::Instant;
 use bytes::Bytes;
 use coffre::Error;
 use coffre::fs::Filesystem;
-use coffre::fs::Follow;
-use coffre::fs::Inode;
-use coffre::fs::OpenMode;
-use coffre::fs::Owner;
+use coffre::vault::Access;
 use coffre_tests::World;
+use coffre_tests::command::Machine;
+use coffre_tests::content::BOUND;
+use coffre_tests::content::is_drained;
+use coffre_tests::content::names;
+use coffre_tests::content::noise;
+use coffre_tests::content::read;
+use coffre_tests::content::server;
+use coffre_tests::content::server_and_proxy;
+use coffre_tests::content::stop;
+use coffre_tests::content::until;
+use coffre_tests::content::write;
+use coffre_tests::mounted::can_mount;
+use coffre_tests::proxy::Action;
+use coffre_tests::proxy::Answer;
+use coffre_tests::proxy::Rule;
+use coffre_tests::s3::NEW_KEY;
+use coffre_tests::s3::NEW_SECRET;
 use coffre_tests::s3::Reach;
 use coffre_tests::s3::S3;
-
-const OWNER: Owner = Owner {
-    uid: 0,
-    gid: 0,
-    mode: 0o644,
-};
-/// A read of what is not here fails within this time.
-const BOUND: Duration = Duration::from_secs(60);
-
-fn noise(length: usize, seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&[seed])
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
-
-async fn write(files: &Filesystem, name: &str, content: Vec<u8>) {
-    let created = files.create(Inode::ROOT, name.as_bytes(), OWNER).await;
-    let (_, handle) = created.unwrap();
-    files.write(handle, 0, Bytes::from(content)).await.unwrap();
-    files.release(handle).await.unwrap();
-}
-
-async fn read(files: &Filesystem, name: &str) -> coffre::Result<Bytes> {
-    let found = files
-        .resolve(format!("/{name}").as_bytes(), Follow::No)
-        .await?;
-    let handle = files.open_file(found.inode, OpenMode::Read).await?;
-    let size = u32::try_from(found.size).unwrap();
-    let bytes = files.read(handle, 0, size).await;
-    files.release(handle).await?;
-    bytes
-}
-
-async fn names(files: &Filesystem) -> Vec<String> {
-    let handle = files.open_directory(Inode::ROOT).await.unwrap();
-    let (mut names, mut cookie) = (Vec::new(), 0);
-    loop {
-        let listed = files.read_directory(handle, cookie, 500, true).await;
-        let listed = listed.unwrap();
-        let Some(last) = listed.last() else { break };
-        cookie = last.cookie;
-        let read = listed
-            .into_iter()
-            .map(|entry| String::from_utf8(entry.name).unwrap());
-        names.extend(read.filter(|name| !name.starts_with('.')));
-    }
-    files.release(handle).await.unwrap();
-    names.sort();
-    names
-}
-
-async fn server() -> S3 {
-    tokio::task::spawn_blocking(S3::in_process).await.unwrap()
-}
-
-async fn stop(s3: S3) {
-    tokio::task::spawn_blocking(move || drop(s3)).await.unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_network_a_mount_serves_what_it_has_and_keeps_what_is_written() {
@@ -121,7 +74,7 @@ async fn without_a_network_a_mount_serves_what_it_has_and_keeps_what_is_written(
     assert!(status.unpublished_bytes >= 300_000, "{status:?}");
 
     s3.set_reach(Reach::Reachable);
-    assert!(read(&a, "never read here").await.unwrap() == noise(300_000, 2));
+    assert!(read_when_back(&a, "never read here").await == noise(300_000, 2));
     a.close().await.unwrap();
     let b = world.files("b").await;
     assert!(read(&b, "written offline").await.unwrap() == noise(300_000, 3));
@@ -209,7 +162,7 @@ async fn a_first_contact_without_a_network_says_so() {
     drop(world.create("a").await);
     s3.set_reach(Reach::Away);
     let begin = Instant::now();
-    let opened = world.open("b", coffre::vault::Access::ReadWrite).await;
+    let opened = world.open("b", Access::ReadWrite).await;
     assert!(
         matches!(opened, Err(Error::Unreachable { .. })),
         "{:?}",
@@ -217,4 +170,198 @@ async fn a_first_contact_without_a_network_says_so() {
     );
     assert!(begin.elapsed() < BOUND);
     stop(s3).await;
+}
+
+/// Whoever wants to read makes the store be looked for.
+async fn read_when_back(files: &Filesystem, name: &str) -> Bytes {
+    let begin = Instant::now();
+    loop {
+        match read(files, name).await {
+            Ok(bytes) => return bytes,
+            Err(error) => assert!(begin.elapsed() < BOUND / 3, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A machine that knows the name of a file, but nothing of its content.
+async fn with_an_absent_file(world: &World) -> Filesystem {
+    drop(world.create("a").await);
+    let b = world.files("b").await;
+    write(&b, "absent", noise(300_000, 2)).await;
+    b.close().await.unwrap();
+    let a = world.files("a").await;
+    assert_eq!(names(&a).await, ["absent"]);
+    a
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_known_to_be_away_reads_fail_at_once_and_listings_go_on() {
+    let (s3, proxy) = server_and_proxy().await;
+    let world = World::at(s3.through(&proxy, "vault"));
+    let a = with_an_absent_file(&world).await;
+    proxy.rule(Rule::all(Action::ResetBefore));
+    let begin = Instant::now();
+    // A listing beside a read that hangs in its retries is not held up by it.
+    let (absent, listed) = tokio::join!(read(&a, "absent"), async {
+        (names(&a).await, begin.elapsed())
+    });
+    assert!(
+        matches!(absent, Err(Error::Unreachable { .. })),
+        "{absent:?}"
+    );
+    assert_eq!(listed.0, ["absent"]);
+    until("the store is known to be away", || {
+        a.vault().store().is_away()
+    })
+    .await;
+    proxy.take_seen();
+    let begin = Instant::now();
+    for _ in 0..100 {
+        let absent = read(&a, "absent").await;
+        assert!(
+            matches!(absent, Err(Error::Unreachable { .. })),
+            "{absent:?}"
+        );
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    let asked = proxy.take_seen().len();
+    assert!(asked <= 20, "{asked} requests for 100 reads");
+    let status = a.status();
+    assert!(status.away_seconds.is_some() && status.away_error.is_some());
+    assert!(
+        status
+            .advice
+            .as_deref()
+            .unwrap_or_default()
+            .contains("nothing is lost")
+    );
+    proxy.be_kind();
+    assert!(read_when_back(&a, "absent").await == noise(300_000, 2));
+    assert_eq!(a.status().away_seconds, None);
+    a.close().await.unwrap();
+    stop(s3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_expire_and_come_back_lose_nothing() {
+    let (s3, proxy) = server_and_proxy().await;
+    let world = World::at(s3.through(&proxy, "vault"));
+    let a = with_an_absent_file(&world).await;
+    proxy.rule(Rule::all(Action::Answer(Answer::DENIED)));
+    write(&a, "own", noise(300_000, 3)).await;
+    a.fsync().await.unwrap();
+    until("the refusal is told", || {
+        a.is_refused() && a.vault().store().is_away()
+    })
+    .await;
+    let status = a.status();
+    assert!(
+        status
+            .advice
+            .as_deref()
+            .unwrap_or_default()
+            .contains("credentials")
+    );
+    assert!(status.unpublished_bytes >= 300_000);
+    let begin = Instant::now();
+    let absent = read(&a, "absent").await;
+    assert!(matches!(absent, Err(Error::Denied { .. })), "{absent:?}");
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert!(read(&a, "own").await.unwrap() == noise(300_000, 3));
+    assert_eq!(names(&a).await, ["absent", "own"]);
+    proxy.take_seen();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let asked = proxy.take_seen().len();
+    assert!((1..=6).contains(&asked), "{asked} requests in 6 s");
+    proxy.be_kind();
+    until("it resumes by itself", || is_drained(&a)).await;
+    assert!(read(&a, "absent").await.unwrap() == noise(300_000, 2));
+    a.close().await.unwrap();
+    let b = world.files("b").await;
+    assert!(read(&b, "own").await.unwrap() == noise(300_000, 3));
+    b.close().await.unwrap();
+    stop(s3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_stops_uploads_only_and_they_resume_when_there_is_room() {
+    let quota = Answer {
+        body: "<Error><Code>QuotaExceeded</Code></Error>",
+        ..Answer::status("403 Forbidden")
+    };
+    let answers = [
+        quota,
+        Answer::status("507 Insufficient Storage"),
+        Answer::status("413 Payload Too Large"),
+    ];
+    futures::future::join_all(answers.map(a_full_store)).await;
+}
+
+async fn a_full_store(full: Answer) {
+    let (s3, proxy) = server_and_proxy().await;
+    let world = World::at(s3.through(&proxy, "vault"));
+    let a = with_an_absent_file(&world).await;
+    proxy.rule(Rule::every("PUT", "", Action::Answer(full)));
+    write(&a, "own", noise(300_000, 3)).await;
+    let failed = a.publish().await;
+    assert!(matches!(failed, Err(Error::Full { .. })), "{failed:?}");
+    // What the store has is read from it all the while.
+    assert!(read(&a, "absent").await.unwrap() == noise(300_000, 2));
+    let status = a.status();
+    let advice = status.advice.as_deref().unwrap_or_default();
+    assert!(advice.contains("quota"), "{status:?}");
+    assert!(status.unpublished_bytes >= 300_000);
+    assert_eq!(status.away_seconds, None);
+    proxy.be_kind();
+    until("it resumes by itself", || is_drained(&a)).await;
+    a.close().await.unwrap();
+    let b = world.files("b").await;
+    assert!(read(&b, "own").await.unwrap() == noise(300_000, 3));
+    b.close().await.unwrap();
+    stop(s3).await;
+}
+
+#[test]
+fn new_credentials_in_the_profile_are_taken_while_mounted() {
+    if !can_mount() {
+        return;
+    }
+    let s3 = S3::in_process();
+    let proxy = s3.proxy();
+    let machine = Machine::new();
+    let config = machine.folder("config/coffre");
+    let profile = s3.profile_through(&proxy, "work", "vault");
+    let write_profile = |text: &str| std::fs::write(format!("{config}/config.toml"), text).unwrap();
+    write_profile(&profile);
+    machine.ok(&["init", "--no-recovery", "--kdf-memory", "64M", "work"]);
+    let dir = machine.folder("mount");
+    machine.ok(&["mount", "work", &dir]);
+    let expired = Rule {
+        part: "Credential=testkey",
+        ..Rule::all(Action::Answer(Answer::DENIED))
+    };
+    proxy.rule(expired);
+    std::fs::write(format!("{dir}/file"), "written meanwhile").unwrap();
+    let status = || machine.json(&["status", &dir]).remove(0);
+    let wait = |what: &str, come: &dyn Fn(&serde_json::Value) -> bool| {
+        let begin = Instant::now();
+        while !come(&status()) {
+            assert!(begin.elapsed() < BOUND, "{what}: {}", status());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    wait("the refusal is told", &|status| {
+        let advice = status["advice"].as_str();
+        advice.is_some_and(|advice| advice.contains("credentials"))
+    });
+    let told = machine.ok(&["status", &dir]);
+    assert!(told.contains("check the credentials"), "{told}");
+    let renewed = profile.replace("testkey", NEW_KEY);
+    write_profile(&renewed.replace("testsecret", NEW_SECRET));
+    wait("it goes on with the new ones", &|status| {
+        status["unpublished_operations"] == 0
+    });
+    machine.ok(&["unmount", &dir]);
+    assert_eq!(machine.ok(&["cat", "work", "/file"]), "written meanwhile");
 }

@@ -4,11 +4,13 @@
 pub mod client;
 pub mod command;
 pub mod compare;
+pub mod content;
 pub mod daemon;
 pub mod dice;
 pub mod gate;
 pub mod mounted;
 pub mod programs;
+pub mod proxy;
 pub mod recorder;
 pub mod s3;
 pub mod sequence;

@@ -10,8 +10,13 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::proxy::Proxy;
+
 const KEY: &str = "testkey";
 const SECRET: &str = "testsecret";
+/// Other credentials that the server in this process accepts.
+pub const NEW_KEY: &str = "newkey";
+pub const NEW_SECRET: &str = "newsecret";
 
 /// Whether clients get through to the server in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,7 @@ pub struct S3 {
     /// What the server in this process stores; empty with a real one.
     pub folder: tempfile::TempDir,
     reach: Option<watch::Sender<Reach>>,
+    port: u16,
     /// `s3://bucket`, the prefix of this test, and the options.
     place: (String, String, String),
 }
@@ -57,6 +63,7 @@ impl S3 {
         Self {
             _runtime: None,
             reach: None,
+            port: 0,
             folder: tempfile::tempdir().unwrap(),
             place: (bucket.to_owned(), unique, options),
         }
@@ -74,7 +81,9 @@ impl S3 {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
-        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let mut known = SimpleAuth::from_single(KEY, SECRET);
+        known.register(NEW_KEY.to_owned(), NEW_SECRET.into());
+        service.set_auth(known);
         let service = service.build();
         let reach = watch::Sender::new(Reach::Reachable);
         let reached = reach.subscribe();
@@ -99,8 +108,33 @@ impl S3 {
             _runtime: Some(runtime),
             folder,
             reach: Some(reach),
+            port,
             place: ("s3://bucket".into(), String::new(), options),
         }
+    }
+
+    /// A proxy before the server in this process.
+    pub fn proxy(&self) -> Proxy {
+        Proxy::before(self.port)
+    }
+
+    /// As [`S3::profile`], through the proxy.
+    pub fn profile_through(&self, proxy: &Proxy, name: &str, prefix: &str) -> String {
+        self.through_port(proxy, &self.profile(name, prefix))
+    }
+
+    fn through_port(&self, proxy: &Proxy, text: &str) -> String {
+        text.replace(&format!(":{}", self.port), &format!(":{}", proxy.port()))
+    }
+
+    /// The same server, asked through the proxy.
+    pub fn through(&self, proxy: &Proxy, prefix: &str) -> StoreUri {
+        Self::read(&self.told_through(proxy, prefix))
+    }
+
+    /// The same as text.
+    pub fn told_through(&self, proxy: &Proxy, prefix: &str) -> String {
+        self.through_port(proxy, &self.told(prefix))
     }
 
     /// Unplugs the server, or plugs it in again.

@@ -8,6 +8,7 @@ use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Queue;
 use coffre::fs::Workers;
 use coffre::store::Store;
 use coffre::store::StoreUri;
@@ -93,6 +94,7 @@ impl World {
             access,
             fsync: Fsync::Local,
             publish_after: Duration::from_secs(5),
+            queue: Queue::Disk,
             workers: Workers::Threads,
             damage: Damage::Refuse,
         }

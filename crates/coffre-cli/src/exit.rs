@@ -91,7 +91,7 @@ fn code_of(error: &Error) -> u8 {
         Error::Forged { .. } | Error::Rollback { .. } | Error::WrongVault { .. } => FORGED,
         Error::NoVault { .. } | Error::Refused(Refusal::NoEntry) => NOT_FOUND,
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => NOT_FOUND,
-        Error::Unreachable { .. } | Error::Denied { .. } => UNREACHABLE,
+        Error::Unreachable { .. } | Error::Denied { .. } | Error::Full { .. } => UNREACHABLE,
         Error::Missing { .. } | Error::Truncated { .. } | Error::Damaged { .. } => MISSING,
         Error::DeviceCloned { .. } | Error::Diverged(_) => DIVERGED,
         Error::Busy { .. } => BUSY,

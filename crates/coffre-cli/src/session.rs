@@ -39,6 +39,8 @@ pub struct Bounds {
     pub memory: Option<u64>,
     /// Local cache.
     pub cache: Option<u64>,
+    /// What may wait for its upload.
+    pub queue: Option<u64>,
     /// What fsync waits for.
     pub fsync: Fsync,
     /// What a damaged journal is.
@@ -50,6 +52,7 @@ impl Default for Bounds {
         Self {
             memory: None,
             cache: None,
+            queue: None,
             fsync: Fsync::Local,
             damage: Damage::Refuse,
         }
@@ -120,6 +123,7 @@ pub async fn filesystem(
         access,
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
+        queue: target.queue(bounds.queue)?,
         workers: Workers::Threads,
         damage: bounds.damage,
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use coffre::Error;
+use coffre::fs::Queue;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::StateDir;
@@ -74,8 +75,20 @@ pub struct Profile {
     pub cache_dir: Option<PathBuf>,
     /// Bound of the local cache, as `--cache-size`.
     pub cache_size: Option<String>,
+    /// Bound of what waits for its upload, as `--queue-size`.
+    pub queue_size: Option<String>,
     /// Bound of memory, as `--memory`.
     pub memory: Option<String>,
+}
+
+impl Profile {
+    fn uri(&self) -> anyhow::Result<StoreUri> {
+        let mut uri = StoreUri::parse(&expand_home(&self.url)?)?;
+        for (key, value) in &self.options {
+            uri = uri.with_option(key, value);
+        }
+        Ok(uri)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,11 +132,11 @@ impl Context {
         let profile = profiles()?.remove(vault);
         let known = profile.is_some();
         let profile = profile.unwrap_or_default();
-        let url = if known { profile.url.as_str() } else { vault };
-        let mut uri = StoreUri::parse(&expand_home(url)?)?;
-        for (key, value) in &profile.options {
-            uri = uri.with_option(key, value);
-        }
+        let uri = if known {
+            profile.uri()?
+        } else {
+            StoreUri::parse(&expand_home(vault)?)?
+        };
         let state = self.global.state_dir.clone();
         let cache = self.global.cache_dir.clone();
         Ok(Target {
@@ -153,6 +166,14 @@ impl Context {
 }
 
 impl Target {
+    /// The address as its profile has it now, with the credentials that are there now; `None` without a profile.
+    pub fn uri_now(&self) -> anyhow::Result<Option<StoreUri>> {
+        match profiles()?.get(&self.written) {
+            Some(profile) => profile.uri().map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The vault's folder on this machine.
     pub fn state(&self) -> PathBuf {
         StateDir::locate(&self.state_root, &self.uri)
@@ -184,6 +205,15 @@ impl Target {
             CACHE
         };
         setting(flag, self.profile.cache_size.as_deref(), default)
+    }
+
+    /// Bound of what waits on this disk for its upload.
+    pub fn queue(&self, flag: Option<u64>) -> anyhow::Result<Queue> {
+        if flag.is_none() && self.profile.queue_size.is_none() {
+            return Ok(Queue::Disk);
+        }
+        let size = setting(flag, self.profile.queue_size.as_deref(), 0)?;
+        Ok(Queue::Bytes(size))
     }
 
     /// Bound of memory.

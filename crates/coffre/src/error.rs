@@ -104,6 +104,18 @@ pub enum Error {
         /// The store's words, without credentials.
         why: String,
     },
+    /// The store takes no more: a quota, or its disk.
+    #[error(
+        "the store has no room left ({operation} {object}): {why}; delete something else there or raise the quota"
+    )]
+    Full {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// The store's words, without credentials.
+        why: String,
+    },
     /// An object that must be there is not.
     #[error("{object} is missing from the store{}", of_path(.path))]
     Missing {

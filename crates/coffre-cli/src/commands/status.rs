@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use coffre::fs::Status;
 use serde::Serialize;
 
 use crate::commands::ask;
@@ -108,9 +109,7 @@ fn show(output: Output, vault: &str, mounted: Option<&Path>, state: &State) {
             units::size(status.speed)
         ));
     }
-    if let Some(error) = &status.last_error {
-        output.line(format_args!("  LAST UPLOAD FAILED: {error}"));
-    }
+    show_trouble(output, status);
     if status.last_commit > 0 {
         output.line(format_args!(
             "  last commit {} at {} UTC",
@@ -154,5 +153,27 @@ fn show(output: Output, vault: &str, mounted: Option<&Path>, state: &State) {
     }
     for warning in &status.warnings {
         output.line(format_args!("  warning     {warning}"));
+    }
+}
+
+/// What keeps uploads back, since when, and what can be done.
+fn show_trouble(output: Output, status: &Status) {
+    if status.local_bytes > status.local_limit / 2 {
+        output.line(format_args!(
+            "  local disk  {} of {} that may wait for upload; writers are slowed down",
+            units::size(status.local_bytes),
+            units::size(status.local_limit)
+        ));
+    }
+    match (&status.away_error, &status.last_error) {
+        (Some(error), _) => output.line(format_args!(
+            "  STORE AWAY  for {}: {error}",
+            units::duration(status.away_seconds.unwrap_or_default())
+        )),
+        (None, Some(error)) => output.line(format_args!("  LAST UPLOAD FAILED: {error}")),
+        (None, None) => {}
+    }
+    if let Some(advice) = &status.advice {
+        output.line(format_args!("              {advice}"));
     }
 }

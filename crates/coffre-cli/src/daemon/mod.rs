@@ -39,6 +39,8 @@ use crate::settings::Target;
 pub use crate::daemon::ending::publish;
 pub use crate::daemon::signals::Terminal;
 
+/// How often the profile is looked into while the store refuses the credentials.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long the process stays for its last answer to be read.
 const PARTING: Duration = Duration::from_millis(200);
 
@@ -108,6 +110,7 @@ async fn serve(
         return Err(error);
     }
     service.ready();
+    let renewal = tokio::spawn(renew_credentials(plan.target.clone(), filesystem.clone()));
     tracing::info!("mounted {} at {}", mounted.vault, mounted.dir.display());
     let ending = Ending {
         filesystem,
@@ -119,7 +122,34 @@ async fn serve(
     };
     let ended = until_the_end(ending, stop, state).await;
     server.abort();
+    renewal.abort();
     ended
+}
+
+/// Takes the credentials that the user puts into the profile while the store refuses those in use.
+async fn renew_credentials(target: Target, filesystem: Filesystem) {
+    let mut in_use = target.uri.clone();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !filesystem.is_refused() {
+            continue;
+        }
+        let renewed = match target.uri_now() {
+            Ok(Some(uri)) if uri != in_use => filesystem.vault().store().renew(&uri).map(|()| uri),
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::debug!("the profile cannot be read: {error:#}");
+                continue;
+            }
+        };
+        match renewed {
+            Ok(uri) => {
+                tracing::info!("the credentials of the profile have changed; going on with them");
+                in_use = uri;
+            }
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
 }
 
 async fn until_the_end(

@@ -20,6 +20,8 @@ const REFRESH: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(500);
 /// What users ask for goes first: metadata that nobody asked for follows after this time.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How often what was deleted is looked for while the queue is full.
+const ROOM: Duration = Duration::from_secs(5);
 /// Wait after a publish that failed; doubles up to five minutes.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
@@ -50,12 +52,17 @@ fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send 
 
 async fn run_folds(weak: Weak<Inner>) {
     let mut retry = Retry::up_to(FOLD_RETRY_LONGEST);
+    let mut looked = Instant::now();
     loop {
         let Some(inner) = weak.upgrade() else { return };
         if let Some(writer) = &inner.writer
             && writer.packs.trouble().is_some()
         {
             writer.journal.nudge();
+        }
+        if looked.elapsed() >= ROOM && inner.is_brimful() && retry.may() {
+            retry.note("make room", inner.make_room().await);
+            looked = Instant::now();
         }
         if inner.should_fold() && retry.may() {
             retry.note("fold the journal", inner.fold().await);
@@ -69,8 +76,20 @@ async fn run_publishes(weak: Weak<Inner>) {
     let mut refreshed = Instant::now();
     let mut retry = Retry::up_to(RETRY_LONGEST);
     let mut began = false;
+    let mut returns = 0;
     loop {
         let Some(inner) = weak.upgrade() else { return };
+        let store = inner.vault.store();
+        if store.returns() != returns {
+            returns = store.returns();
+            retry = Retry::up_to(RETRY_LONGEST);
+        }
+        // While the store is away the asking is left to its probe.
+        if store.is_away() {
+            drop(inner);
+            tokio::time::sleep(TICK).await;
+            continue;
+        }
         if !began && retry.may() {
             let result = inner.begin_session().await;
             began = result.is_ok();
@@ -96,7 +115,7 @@ async fn run_metadata(weak: Weak<Inner>) {
         tokio::time::sleep(SETTLE).await;
         let Some(inner) = weak.upgrade() else { return };
         let root = inner.core().published.1;
-        if complete == Some(root.hash) {
+        if complete == Some(root.hash) || inner.vault.store().outage().is_some() {
             continue;
         }
         match inner.fetch_metadata(&root).await {
@@ -166,7 +185,7 @@ impl Inner {
             let publishing = self.writer()?.publishing.lock().await;
             publishing.due(self.options.publish_after, since, changed)
         };
-        if Instant::now() < due {
+        if Instant::now() < due && !self.should_hurry(self.writer()?) {
             return Ok(());
         }
         self.publish().await

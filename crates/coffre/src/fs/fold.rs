@@ -55,6 +55,13 @@ pub(crate) struct FoldTurn {
     owed: Option<u64>,
 }
 
+impl FoldTurn {
+    /// Packs that were closed when the last fold began.
+    pub(crate) fn retired(&self) -> &[Salt] {
+        &self.retired
+    }
+}
+
 /// What a fold took over.
 struct Frozen {
     changes: Arc<Changes>,

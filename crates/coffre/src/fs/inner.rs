@@ -29,6 +29,8 @@ use crate::fs::namespace::Outcome;
 use crate::fs::namespace::Step;
 use crate::fs::namespace::Stop;
 use crate::fs::namespace::View;
+use crate::fs::pressure::Demand;
+use crate::fs::pressure::Gauge;
 use crate::fs::publish::Publishing;
 use crate::fs::stale;
 use crate::fs::stale::Origin;
@@ -46,21 +48,10 @@ const ROUNDS: usize = 64;
 pub(crate) const FOLD_AT: usize = 32 * 1024 * 1024;
 /// Journal at which a fold begins, in bytes.
 const JOURNAL_AT: u64 = 64 * 1024 * 1024;
-/// Bytes queued for the journal beyond which writers wait.
-const BACKLOG_MOST: usize = 16 * 1024 * 1024;
-/// What deletions may take beyond the bounds of all else: they are the way out of a full disk.
-const RESERVE: usize = 16 * 1024 * 1024;
-/// Bytes that may wait in memory for a disk that takes nothing; then not even deletions are accepted.
-const HELD_MOST: usize = 64 * 1024 * 1024 + RESERVE;
-
-/// What an operation is to the local disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Demand {
-    /// It may take room.
-    Room,
-    /// It gives room back in the end.
-    Relief,
-}
+/// The same while the queue is long: a journal holds twice what its fold leaves, in bytes.
+const JOURNAL_PRESSED: u64 = 8 * 1024 * 1024;
+/// What needs the store is waited for this long: the kernel cannot take a request back.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// What only a writing session has.
 pub(crate) struct Writer {
@@ -88,7 +79,7 @@ impl Writer {
 pub(crate) struct Counters {
     pub(crate) speed: AtomicU64,
     pub(crate) queue: AtomicU64,
-    pub(crate) last_error: Mutex<Option<String>>,
+    pub(crate) last_error: Mutex<Option<Error>>,
     /// Why the last fold failed, if it did.
     pub(crate) unfolded: Mutex<Option<String>>,
 }
@@ -107,6 +98,8 @@ pub(crate) struct Inner {
     /// Told when the background has made room.
     pub(crate) room: tokio::sync::Notify,
     pub(crate) counters: Counters,
+    /// How full the local disk is with what waits for the store.
+    pub(crate) gauge: Gauge,
     /// What people call the devices, as far as their records were read.
     pub(crate) names: Mutex<BTreeMap<DeviceId, String>>,
     /// What a mount must be told.
@@ -129,7 +122,9 @@ pub(crate) struct Parts {
 
 impl Inner {
     pub(crate) fn new(parts: Parts) -> Self {
+        let folder = parts.vault.state().path().to_owned();
         Self {
+            gauge: Gauge::new(parts.options.queue, folder),
             vault: parts.vault,
             options: parts.options,
             nodes: parts.nodes,
@@ -167,6 +162,7 @@ impl Inner {
         mut ask: impl FnMut(&View<'_, Pinned<'_>>, &Core) -> Step<T>,
     ) -> Result<T> {
         let mut pins = Pins::default();
+        let deadline = answer_by();
         for _ in 0..ROUNDS {
             let need = {
                 let core = self.core();
@@ -180,7 +176,8 @@ impl Inner {
                     Err(Stop::Need(need)) => need,
                 }
             };
-            self.nodes.fetch_all(&need, &mut pins).await?;
+            self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
+                .await?;
         }
         Err(endless())
     }
@@ -190,21 +187,11 @@ impl Inner {
     pub(crate) async fn operate<T, U>(
         &self,
         origin: Origin,
+        demand: Demand,
         operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
         finish: impl FnOnce(&mut Core, T) -> U,
     ) -> Result<U> {
-        self.admit(self.writer()?, Demand::Room).await?;
-        self.run(origin, operation, finish).await
-    }
-
-    /// As [`Inner::operate`], for what gives room back.
-    pub(crate) async fn relieve<T, U>(
-        &self,
-        origin: Origin,
-        operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
-        finish: impl FnOnce(&mut Core, T) -> U,
-    ) -> Result<U> {
-        self.admit(self.writer()?, Demand::Relief).await?;
+        self.admit(self.writer()?, demand).await?;
         self.run(origin, operation, finish).await
     }
 
@@ -217,6 +204,7 @@ impl Inner {
     ) -> Result<U> {
         let writer = self.writer()?;
         let mut pins = Pins::default();
+        let deadline = answer_by();
         let mut rounds = 0..ROUNDS;
         let (value, stale) = loop {
             rounds.next().ok_or_else(endless)?;
@@ -245,12 +233,32 @@ impl Inner {
                     Err(Stop::Need(need)) => need,
                 }
             };
-            self.nodes.fetch_all(&need, &mut pins).await?;
+            self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
+                .await?;
         };
         if let Some(stale) = stale {
             self.tell_mount(stale).await;
         }
         Ok(value)
+    }
+
+    /// The result of what may need the store, or that it did not come in time.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let done = tokio::time::timeout_at(deadline, work).await;
+        done.unwrap_or_else(|_| {
+            let silent = Error::Unreachable {
+                operation: "read",
+                object: "what is not on this machine".into(),
+                why: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+            };
+            // A line that swallows everything fails no request for a long time.
+            self.vault.store().doubt(&silent);
+            Err(silent)
+        })
     }
 
     /// Number of a new child of `directory`.
@@ -286,39 +294,16 @@ impl Inner {
         let Some(writer) = &self.writer else {
             return false;
         };
-        self.core().active.weight() >= FOLD_AT || writer.journal.size() >= JOURNAL_AT
+        let journal = writer.journal.size();
+        self.core().active.weight() >= FOLD_AT
+            || journal >= JOURNAL_AT
+            || (journal >= JOURNAL_PRESSED && self.should_hurry(writer))
     }
+}
 
-    /// Holds writers back while the journal, the packs or the fold are behind, and refuses them while the disk
-    /// takes nothing.
-    pub(crate) async fn admit(&self, writer: &Writer, demand: Demand) -> Result<()> {
-        let reserve = match demand {
-            Demand::Room => {
-                writer.packs.admit().await;
-                0
-            }
-            Demand::Relief => RESERVE,
-        };
-        let begin = Instant::now();
-        loop {
-            if let Some(error) = writer.trouble() {
-                writer.journal.nudge();
-                if demand == Demand::Room || writer.journal.held() > HELD_MOST {
-                    return Err(error.refusing_changes());
-                }
-            }
-            let queued = writer.journal.backlog() > BACKLOG_MOST + reserve;
-            if !queued && self.core().overlay() <= 3 * FOLD_AT + reserve {
-                return Ok(());
-            }
-            if begin.elapsed() > Duration::from_secs(30) {
-                return Err(Refusal::NoSpace.into());
-            }
-            self.wake.notify_one();
-            let room = self.room.notified();
-            drop(tokio::time::timeout(Duration::from_millis(20), room).await);
-        }
-    }
+/// When what is asked now must be answered.
+pub(crate) fn answer_by() -> Instant {
+    Instant::now() + ANSWER_WITHIN
 }
 
 fn endless() -> Error {

@@ -25,8 +25,10 @@ mod named;
 mod open;
 mod operations;
 mod path;
+mod pressure;
 mod publish;
 mod read;
+mod room;
 mod stale;
 mod status;
 mod trouble;
@@ -170,7 +172,8 @@ impl Filesystem {
             &ahead,
             offset..offset.saturating_add(u64::from(size)),
         );
-        match self.inner.read_file(inode, offset, size).await {
+        let read = self.inner.read_file(inode, offset, size);
+        match self.inner.within(inner::answer_by(), read).await {
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(self.name(inode, error).await),
         }

@@ -14,6 +14,7 @@ use crate::fs::namespace::ranges;
 use crate::fs::namespace::rename;
 use crate::fs::namespace::rename::Opened;
 use crate::fs::namespace::xattr;
+use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
 use crate::fs::types::Allocate;
 use crate::fs::types::Attributes;
@@ -45,9 +46,15 @@ impl Filesystem {
 
     /// Changes attributes; a new size cuts or extends (with a hole).
     pub async fn set_attributes(&self, inode: Inode, set: SetAttributes) -> Result<Attributes> {
+        // What grows this way grows by a hole.
+        let demand = match set.size {
+            Some(_) => Demand::GiveBack,
+            None => Demand::RECORD,
+        };
         self.inner
             .operate(
                 self.origin,
+                demand,
                 |view, _, context| attributes::set_attributes(view, *context, inode, &set),
                 |_, value| value,
             )
@@ -66,6 +73,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::RECORD,
                 |view, _, context| {
                     entries::make(view, *context, (parent, name), inode, &make, owner)
                 },
@@ -85,6 +93,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::RECORD,
                 |view, _, context| {
                     entries::make(view, *context, (parent, name), inode, &Make::File, owner)
                 },
@@ -98,6 +107,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::RECORD,
                 |view, _, context| entries::link(view, *context, inode, (parent, name)),
                 |_, value| value,
             )
@@ -107,8 +117,9 @@ impl Filesystem {
     /// Removes a name of anything but a directory; content that is open stays until it is released.
     pub async fn unlink(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
-            .relieve(
+            .operate(
                 self.origin,
+                Demand::GiveBack,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     entries::unlink(
@@ -127,8 +138,9 @@ impl Filesystem {
     /// Removes an empty directory.
     pub async fn remove_directory(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
-            .relieve(
+            .operate(
                 self.origin,
+                Demand::GiveBack,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     entries::remove_directory(
@@ -154,6 +166,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::GiveBack,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                     let opened = Opened {
@@ -183,9 +196,14 @@ impl Filesystem {
         length: u64,
     ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
+        let demand = match mode {
+            Allocate::Punch => Demand::GiveBack,
+            _ => Demand::RECORD,
+        };
         self.inner
             .operate(
                 self.origin,
+                demand,
                 |view, _, context| ranges::allocate(view, *context, inode, mode, offset, length),
                 |_, ()| (),
             )
@@ -212,6 +230,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::RECORD,
                 |view, _, context| {
                     ranges::copy_range(view, *context, (source, from.1), (target, to.1), length)
                 },
@@ -238,6 +257,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::Grow(value.len() as u64),
                 |view, _, context| {
                     xattr::set_xattr(
                         view,
@@ -264,6 +284,7 @@ impl Filesystem {
         self.inner
             .operate(
                 self.origin,
+                Demand::GiveBack,
                 |view, _, context| xattr::remove_xattr(view, *context, inode, name),
                 |_, ()| (),
             )
@@ -285,8 +306,9 @@ impl Filesystem {
 impl Inner {
     /// Removes what is left of a file that nothing names or holds.
     pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
-        self.relieve(
+        self.operate(
             Origin::Kernel,
+            Demand::GiveBack,
             |view, core, context| {
                 let device = core.device().map_err(|_| Refusal::ReadOnly)?;
                 entries::reap(view, *context, inode, device)

@@ -74,6 +74,12 @@ impl Publishing {
         (changed + quiet).min(since + longest)
     }
 
+    /// A pack that will never be sent.
+    pub(crate) fn forget(&mut self, name: PackName) {
+        self.uploaded.remove(&name);
+        self.held.remove(&name);
+    }
+
     fn carried(&mut self, base: Duration, bytes: u64) {
         self.quiet = if bytes < SMALL {
             (self.quiet.max(base) * 2).min(QUIET_LONGEST)
@@ -85,8 +91,8 @@ impl Publishing {
 
 /// What a root reaches that the store lacks.
 #[derive(Default)]
-struct Reach {
-    packs: BTreeSet<PackName>,
+pub(crate) struct Reach {
+    pub(crate) packs: BTreeSet<PackName>,
     /// Those of them that hold nodes.
     nodes: BTreeSet<PackName>,
 }
@@ -117,7 +123,7 @@ impl Inner {
             .last_error
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *last = failure.map(ToString::to_string);
+        *last = failure.cloned();
     }
 
     async fn publish_once(&self) -> Result<()> {
@@ -175,6 +181,7 @@ impl Inner {
         publishing.unrecorded.push((point.seq.0, packs));
         fault::point("publish.retiring");
         self.retire(writer, &mut publishing, &reach).await;
+        self.room.notify_waiters();
         Ok(())
     }
 
@@ -213,7 +220,7 @@ impl Inner {
 
     /// Packs of the outbox that hold what the root reaches. Nodes point back in time only, so a node that the
     /// store has names nothing that it lacks.
-    async fn reach(&self, root: &Child, outbox: &Outbox) -> Result<Reach> {
+    pub(crate) async fn reach(&self, root: &Child, outbox: &Outbox) -> Result<Reach> {
         let mut reach = Reach::default();
         let mut seen = HashSet::new();
         let mut stack = vec![*root];

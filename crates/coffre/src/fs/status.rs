@@ -9,6 +9,7 @@ use coffre_format::record::Key;
 use coffre_format::record::Record;
 use coffre_format::record::tag;
 
+use crate::error::Error;
 use crate::error::Result;
 use crate::fs::Filesystem;
 use crate::fs::inner::Inner;
@@ -38,6 +39,19 @@ impl Filesystem {
     pub async fn stored(&self) -> Result<Stored> {
         let root = self.inner.core().published.1;
         vault::stored(&self.inner.vault, &self.inner.nodes, &root).await
+    }
+
+    /// Whether the store refuses the credentials: for everything, or for the last publish.
+    pub fn is_refused(&self) -> bool {
+        let inner = &self.inner;
+        let last = inner
+            .counters
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let outage = inner.vault.store().outage();
+        let met = outage.as_ref().map(|outage| &outage.error);
+        matches!(met.or(last.as_ref()), Some(Error::Denied { .. }))
     }
 
     /// State of the queue, the cache and the devices. Never waits for the store.
@@ -90,6 +104,16 @@ impl Filesystem {
             .writer
             .as_ref()
             .map_or(0, |writer| writer.packs.memory() as u64);
+        let level = inner.writer.as_ref().map(|writer| inner.level(writer));
+        let last_error = inner
+            .counters
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let outage = inner.vault.store().outage();
+        let mut warnings = heads.warnings;
+        warnings.extend(inner.refused_lately());
         Status {
             unpublished_bytes: if unpublished_operations == 0 {
                 0
@@ -109,14 +133,21 @@ impl Filesystem {
                 .map_or(0, crate::store::Cache::used),
             used_bytes,
             devices,
-            last_error: inner
-                .counters
-                .last_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            local_bytes: level.map_or(0, |level| level.used),
+            local_limit: level.map_or(0, |level| level.budget),
+            advice: advice(
+                outage
+                    .as_ref()
+                    .map(|outage| &outage.error)
+                    .or(last_error.as_ref()),
+            ),
+            away_seconds: outage
+                .as_ref()
+                .map(|outage| outage.since.elapsed().as_secs()),
+            away_error: outage.map(|outage| outage.error.to_string()),
+            last_error: last_error.map(|error| error.to_string()),
             diverged: heads.diverged.iter().map(ToString::to_string).collect(),
-            warnings: [inner.local_warnings(), heads.warnings].concat(),
+            warnings: [inner.local_warnings(), warnings].concat(),
         }
     }
 }
@@ -136,4 +167,21 @@ impl Inner {
         warnings.extend(cache.and_then(crate::store::Cache::trouble));
         warnings
     }
+}
+
+/// What the user can do about a store that does not take what it is sent.
+fn advice(error: Option<&Error>) -> Option<String> {
+    let advice = match error? {
+        Error::Denied { .. } => {
+            "check the credentials and their rights; uploads go on by themselves when the store accepts them again"
+        }
+        Error::Full { .. } => {
+            "make room there or raise the quota; uploads go on by themselves, reads go on meanwhile"
+        }
+        Error::Unreachable { .. } => {
+            "nothing is lost; uploads go on by themselves when the store is back"
+        }
+        _ => return None,
+    };
+    Some(advice.into())
 }

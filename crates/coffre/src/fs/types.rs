@@ -19,10 +19,20 @@ pub struct Options {
     pub fsync: Fsync,
     /// Seconds after the last change until a publish.
     pub publish_after: std::time::Duration,
+    /// How much may wait for its upload.
+    pub queue: Queue,
     /// Where work runs that waits for the local disk.
     pub workers: Workers,
     /// What a journal is to one who only reads, if the disk has lost a part of it.
     pub damage: Damage,
+}
+/// How much of what is not uploaded yet may lie on the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// What the disk of the state folder has, less a reserve for everything else on it.
+    Disk,
+    /// At most these bytes, at least 64 MiB, and never more than the disk has.
+    Bytes(u64),
 }
 /// Where work runs that waits for the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -236,8 +246,18 @@ pub struct Status {
     pub used_bytes: u64,
     /// Heads of all devices.
     pub devices: Vec<DeviceStatus>,
+    /// Bytes on the local disk that wait for their upload, journal included.
+    pub local_bytes: u64,
+    /// How many may; writers are slowed down from half of it on.
+    pub local_limit: u64,
     /// Last failure of a publish, if the last one failed.
     pub last_error: Option<String>,
+    /// Seconds since the store was first found not to answer or to refuse, if it still does.
+    pub away_seconds: Option<u64>,
+    /// What the last request met while it does.
+    pub away_error: Option<String>,
+    /// What the user can do about it, if anything.
+    pub advice: Option<String>,
     /// Devices that have diverged from this one.
     pub diverged: Vec<String>,
     /// Warnings (a disk that takes no changes, withheld heads, read-only slot, …).

@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fault;
-use crate::fs::inner::Demand;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace::Privileges;
 use crate::fs::namespace::content;
+use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
 
 impl Inner {
@@ -37,7 +37,7 @@ impl Inner {
         if data.is_empty() {
             return Ok(());
         }
-        self.admit(writer, Demand::Room).await?;
+        self.admit(writer, Demand::Grow(data.len() as u64)).await?;
         // From here until the blocks are named, no fold may forget the pack they are in.
         let lease = self.core().lease.clone();
         let parts = seal_blocks(writer, offset, &data)?;

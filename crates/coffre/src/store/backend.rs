@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +28,10 @@ use opendal::layers::TimeoutLayer;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::failure::failed;
+use crate::store::failure::plain;
+use crate::store::health::Health;
+use crate::store::health::Outage;
 use crate::store::http::Patient;
 use crate::store::probe;
 use crate::store::uri::StoreUri;
@@ -135,11 +140,13 @@ struct Counters {
 /// A store that OpenDAL reaches. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    operator: Operator,
+    /// Replaced when there are new credentials.
+    operator: Arc<RwLock<Operator>>,
     /// A local folder: for writing, with a temporary name first. Made with the first write.
     writing: Arc<OnceLock<Operator>>,
     uri: StoreUri,
     counters: Arc<Counters>,
+    health: Arc<Health>,
 }
 
 /// Memory stores by name: opening one twice reaches the same objects.
@@ -172,10 +179,11 @@ impl Store {
             _ => service(uri)?,
         };
         Ok(Self {
-            operator: patient(network(service)),
+            operator: Arc::new(RwLock::new(patient(network(service)))),
             writing: Arc::default(),
             uri: uri.clone(),
             counters: Arc::default(),
+            health: Arc::new(Health::new()),
         })
     }
 
@@ -185,6 +193,72 @@ impl Store {
         let name = format!("memory://private-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let uri = StoreUri::parse(&name).expect("the address is well-formed");
         Self::open(&uri).expect("memory needs nothing from outside")
+    }
+
+    /// Goes on with the options of `uri`, which names the same place: new credentials. All clones do.
+    pub fn renew(&self, uri: &StoreUri) -> Result<()> {
+        if uri.canonical() != self.uri.canonical() {
+            return Err(Error::Usage(format!(
+                "{} is another place than {}; unmount and mount to change it",
+                uri.canonical(),
+                self.uri.canonical()
+            )));
+        }
+        let renewed = patient(service(uri)?);
+        *self
+            .operator
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.health.begin_anew();
+        Ok(())
+    }
+
+    pub(super) fn operator(&self) -> Operator {
+        self.operator
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Since when the store does not answer or refuses, if it does.
+    pub fn outage(&self) -> Option<Outage> {
+        self.health.outage()
+    }
+
+    /// Whether it is known not to answer or to refuse: who asks again and again leaves that to the probe.
+    pub fn is_away(&self) -> bool {
+        self.outage().is_some_and(|outage| outage.confirmed)
+    }
+
+    /// How often it has come back.
+    pub fn returns(&self) -> u64 {
+        self.health.returns()
+    }
+
+    /// Something suggests that it is away: a probe will tell.
+    pub fn doubt(&self, why: &Error) {
+        drop(self.note::<()>(Err(why.clone())));
+    }
+
+    /// Takes notice of how a request ended.
+    fn note<T>(&self, result: Result<T>) -> Result<T> {
+        let operator = self.operator.clone();
+        let probe = move || {
+            let operator = operator
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            async move {
+                let path = ObjectName::Vault.to_string();
+                match operator.stat(&path).await {
+                    Ok(_) => Ok(()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                    Err(error) => Err(failed("look at", &path, &error)),
+                }
+            }
+        };
+        self.health.note(&result, probe);
+        result
     }
 
     /// Its address.
@@ -197,14 +271,32 @@ impl Store {
         self.count(&self.counters.puts, &self.counters.sent, bytes.len());
         let path = name.to_string();
         let operator = self.writing()?;
-        operator
+        let written = operator
             .write(&path, bytes)
             .await
-            .map_err(|error| failed("write", &path, &error))?;
+            .map_err(|error| failed("write", &path, &error));
+        self.note(written)?;
         match self.uri.local_path() {
             Some(root) => make_durable(&root.join(&path)),
             None => Ok(()),
         }
+    }
+
+    /// As [`Store::read`], but fails at once while the store is known to be away.
+    pub async fn read_if_there(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        if let Err(outage) = self.health.may_read().await {
+            let why = match outage.error {
+                Error::Unreachable { why, .. } => why,
+                other => other.to_string(),
+            };
+            let seconds = outage.since.elapsed().as_secs();
+            return Err(Error::Unreachable {
+                operation: "read",
+                object: name.to_string(),
+                why: format!("away for {seconds} s; {why}"),
+            });
+        }
+        self.read(name, range).await
     }
 
     /// Whether an object that was put is there with its whole length. A server that says so of itself is not
@@ -226,6 +318,11 @@ impl Store {
 
     /// Exactly this range, or `Missing` or `Truncated`.
     pub async fn read(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let read = self.read_again(name, range).await;
+        self.note(read)
+    }
+
+    async fn read_again(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
         let wanted = range.end.saturating_sub(range.start);
         for _ in 0..ATTEMPTS {
             let bytes = self.answer(name, range.clone()).await?;
@@ -245,7 +342,7 @@ impl Store {
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         self.count(&self.counters.gets, &self.counters.received, wanted);
         let end = range.end;
-        let buffer = match self.operator.read_with(&path).range(range).await {
+        let buffer = match self.operator().read_with(&path).range(range).await {
             Ok(buffer) => buffer,
             // Services disagree about a range past the end; the length tells.
             Err(error)
@@ -301,11 +398,12 @@ impl Store {
     pub async fn length(&self, name: &ObjectName) -> Result<Option<u64>> {
         let path = name.to_string();
         self.counters.stats.fetch_add(1, Ordering::Relaxed);
-        match self.operator.stat(&path).await {
+        let told = match self.operator().stat(&path).await {
             Ok(metadata) => Ok(Some(metadata.content_length())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed("look at", &path, &error)),
-        }
+        };
+        self.note(told)
     }
 
     /// What is there. An absent prefix is an empty listing; order means nothing.
@@ -322,8 +420,8 @@ impl Store {
         let mut listing = Listing::default();
         let mut folders = vec![path];
         while let Some(folder) = folders.pop() {
-            self.list_folder(&folder, &mut folders, &mut listing)
-                .await?;
+            let listed = self.list_folder(&folder, &mut folders, &mut listing).await;
+            self.note(listed)?;
         }
         Ok(listing)
     }
@@ -344,7 +442,12 @@ impl Store {
         } else {
             folder
         };
-        let mut entries = match self.operator.lister_with(folder).recursive(recursive).await {
+        let mut entries = match self
+            .operator()
+            .lister_with(folder)
+            .recursive(recursive)
+            .await
+        {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed("list", shown, &error)),
@@ -395,10 +498,12 @@ impl Store {
     pub async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = name.to_string();
         self.counters.deletes.fetch_add(1, Ordering::Relaxed);
-        self.operator
+        let deleted = self
+            .operator()
             .delete(&path)
             .await
-            .map_err(|error| failed("delete", &path, &error))
+            .map_err(|error| failed("delete", &path, &error));
+        self.note(deleted)
     }
 
     /// Requests and bytes so far.
@@ -415,13 +520,9 @@ impl Store {
         }
     }
 
-    pub(super) fn operator(&self) -> &Operator {
-        &self.operator
-    }
-
-    pub(super) fn writing(&self) -> Result<&Operator> {
+    pub(super) fn writing(&self) -> Result<Operator> {
         let Some(root) = self.uri.local_path() else {
-            return Ok(&self.operator);
+            return Ok(self.operator());
         };
         if self.writing.get().is_none() {
             let temporary = root.join(TEMPORARY);
@@ -432,7 +533,7 @@ impl Store {
             // Whoever comes second drops an equal one.
             drop(self.writing.set(patient(service(&uri)?)));
         }
-        Ok(self.writing.get().expect("it was just set"))
+        Ok(self.writing.get().expect("it was just set").clone())
     }
 
     fn count(&self, requests: &AtomicU64, bytes: &AtomicU64, length: usize) {
@@ -478,44 +579,6 @@ fn make_durable(path: &Path) -> Result<()> {
         Ok(())
     };
     sync().map_err(|source| Error::io("sync", path, source))
-}
-
-pub(super) fn failed(operation: &'static str, object: &str, error: &opendal::Error) -> Error {
-    let object = object.to_owned();
-    let why = plain(error);
-    match error.kind() {
-        ErrorKind::NotFound => Error::Missing { object, path: None },
-        ErrorKind::PermissionDenied | ErrorKind::ConfigInvalid | ErrorKind::Unsupported => {
-            Error::Denied {
-                operation,
-                object,
-                why,
-            }
-        }
-        _ => Error::Unreachable {
-            operation,
-            object,
-            why,
-        },
-    }
-}
-
-/// The kind and the innermost words: OpenDAL's full message repeats the request, and may repeat its address.
-fn plain(error: &opendal::Error) -> String {
-    let mut words = error.message().to_owned();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        words = inner.to_string();
-        source = inner.source();
-    }
-    let shown: String = words
-        .split('?')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(300)
-        .collect();
-    format!("{}: {shown}", error.kind())
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 mod backend;
 mod cache;
+mod failure;
+mod health;
 mod http;
 mod outbox;
 mod probe;
@@ -17,6 +19,7 @@ pub use backend::Prefix;
 pub use backend::Store;
 pub use cache::Cache;
 pub use cache::Rank;
+pub use health::Outage;
 pub use outbox::Outbox;
 pub use probe::Finding;
 pub use probe::Probe;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use coffre_format::id::PackName;
@@ -31,6 +33,8 @@ struct Waiting {
 struct Inner {
     dir: PathBuf,
     packs: RwLock<BTreeMap<PackName, Waiting>>,
+    /// Sum of their lengths.
+    bytes: AtomicU64,
 }
 
 /// Frozen packs that wait for upload. Clones share it.
@@ -73,8 +77,10 @@ impl Outbox {
                 packs.insert(name, Waiting::open(&path)?);
             }
         }
+        let bytes = packs.values().map(|waiting: &Waiting| waiting.length).sum();
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
+            bytes: AtomicU64::new(bytes),
             packs: RwLock::new(packs),
         })))
     }
@@ -107,11 +113,11 @@ impl Outbox {
         std::fs::rename(file, self.path(name))
             .map_err(|source| Error::io("rename", file, source))?;
         fault::point("outbox.renamed");
-        self.0
-            .packs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, waiting);
+        let mut packs = self.0.packs.write().unwrap_or_else(PoisonError::into_inner);
+        self.0.bytes.fetch_add(waiting.length, Ordering::Relaxed);
+        if let Some(replaced) = packs.insert(name, waiting) {
+            self.0.bytes.fetch_sub(replaced.length, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -176,11 +182,15 @@ impl Outbox {
 
     /// Forgets a pack whose file was taken over by the cache.
     pub fn forget(&self, name: PackName) {
-        self.0
-            .packs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name);
+        let mut packs = self.0.packs.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gone) = packs.remove(&name) {
+            self.0.bytes.fetch_sub(gone.length, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of all packs.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     fn waiting(&self, name: PackName) -> Option<Waiting> {
@@ -226,10 +236,11 @@ mod tests {
         )
         .unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();
-        assert_eq!(outbox.packs(), [(name, 7)]);
+        assert_eq!((outbox.packs(), outbox.bytes()), (vec![(name, 7)], 7));
         assert_eq!(outbox.read(name, 3..7).unwrap().unwrap(), "tent");
         assert!(outbox.read(name, 3..8).unwrap().is_err());
         outbox.remove(name).unwrap();
         assert!(outbox.read(name, 0..1).is_none());
+        assert_eq!(outbox.bytes(), 0);
     }
 }

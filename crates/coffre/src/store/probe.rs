@@ -15,7 +15,7 @@ use crate::clock;
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::Store;
-use crate::store::backend::failed;
+use crate::store::failure::failed;
 
 /// Where the objects of probes lie.
 pub(super) const PREFIX: &str = ".coffre-probe/";

@@ -220,7 +220,7 @@ impl Inner {
                 path: None,
             });
         }
-        let bytes = self.store.read(&name, range.clone()).await?;
+        let bytes = self.store.read_if_there(&name, range.clone()).await?;
         for span in spans(&range) {
             let from = (span - range.start) as usize;
             let part = bytes.slice(from..bytes.len().min(from + SPAN as usize));

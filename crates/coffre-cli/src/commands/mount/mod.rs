@@ -68,6 +68,10 @@ pub struct Args {
     /// Bound of the cache on this disk [default: 10G; none for a vault in a local folder]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     cache_size: Option<u64>,
+    /// Bound of what waits on this disk for its upload, at least 64M; writers are slowed down from half of it on
+    /// [default: what the disk has, less a twentieth of it]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    queue_size: Option<u64>,
     /// How long an upload may go on after SIGTERM, Ctrl-C or the end of the terminal; the rest stays in the journal
     #[arg(long, value_name = "SECONDS", default_value_t = LINGER)]
     linger: u64,
@@ -145,6 +149,7 @@ fn plan(target: Target, dir: PathBuf, args: &Args, terminal: Terminal) -> Plan {
         bounds: Bounds {
             memory: args.memory,
             cache: args.cache_size,
+            queue: args.queue_size,
             fsync: match args.fsync {
                 Wait::Local => Fsync::Local,
                 Wait::Remote => Fsync::Remote,

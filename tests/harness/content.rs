@@ -1,0 +1,99 @@
+//! Files of a vault as tests write and read them, and servers to keep them on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use coffre::fs::Filesystem;
+use coffre::fs::Follow;
+use coffre::fs::Inode;
+use coffre::fs::OpenMode;
+use coffre::fs::Owner;
+
+use crate::proxy::Proxy;
+use crate::s3::S3;
+
+pub const OWNER: Owner = Owner {
+    uid: 0,
+    gid: 0,
+    mode: 0o644,
+};
+/// What needs the store has an answer within this time, and what comes by itself has come.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+pub fn noise(length: usize, seed: u8) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new()
+        .update(&[seed])
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+pub async fn write(files: &Filesystem, name: &str, content: Vec<u8>) {
+    let created = files.create(Inode::ROOT, name.as_bytes(), OWNER).await;
+    let (_, handle) = created.unwrap();
+    files.write(handle, 0, Bytes::from(content)).await.unwrap();
+    files.release(handle).await.unwrap();
+}
+
+pub async fn read(files: &Filesystem, name: &str) -> coffre::Result<Bytes> {
+    let found = files
+        .resolve(format!("/{name}").as_bytes(), Follow::No)
+        .await?;
+    let handle = files.open_file(found.inode, OpenMode::Read).await?;
+    let size = u32::try_from(found.size).unwrap();
+    let bytes = files.read(handle, 0, size).await;
+    files.release(handle).await?;
+    bytes
+}
+
+pub async fn names(files: &Filesystem) -> Vec<String> {
+    let handle = files.open_directory(Inode::ROOT).await.unwrap();
+    let (mut names, mut cookie) = (Vec::new(), 0);
+    loop {
+        let listed = files.read_directory(handle, cookie, 500, true).await;
+        let listed = listed.unwrap();
+        let Some(last) = listed.last() else { break };
+        cookie = last.cookie;
+        let read = listed
+            .into_iter()
+            .map(|entry| String::from_utf8(entry.name).unwrap());
+        names.extend(read.filter(|name| !name.starts_with('.')));
+    }
+    files.release(handle).await.unwrap();
+    names.sort();
+    names
+}
+
+pub async fn server() -> S3 {
+    tokio::task::spawn_blocking(S3::in_process).await.unwrap()
+}
+
+pub async fn stop(s3: S3) {
+    tokio::task::spawn_blocking(move || drop(s3)).await.unwrap();
+}
+
+pub async fn server_and_proxy() -> (S3, Proxy) {
+    let start = || {
+        let s3 = S3::in_process();
+        let proxy = s3.proxy();
+        (s3, proxy)
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+/// Waits for something that comes by itself.
+pub async fn until(what: &str, mut come: impl FnMut() -> bool) {
+    let wait = async {
+        while !come() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let come = tokio::time::timeout(BOUND, wait).await;
+    assert!(come.is_ok(), "{what}");
+}
+
+pub fn is_drained(files: &Filesystem) -> bool {
+    let status = files.status();
+    status.unpublished_operations == 0 && status.last_error.is_none()
+}
