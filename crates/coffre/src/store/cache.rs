@@ -17,15 +17,19 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use coffre_format::id::PackName;
+use coffre_format::pack::PACK_FULL;
 use rustix::fs::FallocateFlags;
 use rustix::fs::SeekFrom;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::store::handles::Handles;
 
 /// What is evicted at a time, in bytes.
 const CHUNK: u64 = 1024 * 1024;
+/// Packs that are kept however small they are: what is known of each is in memory.
+const PACKS_MOST: usize = 50_000;
 
 /// What cached bytes are worth: nodes are evicted last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +40,8 @@ pub enum Rank {
     Node,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pack {
-    file: Arc<File>,
     /// Disjoint ranges that are here: start → end.
     covered: BTreeMap<u64, u64>,
 }
@@ -62,6 +65,7 @@ struct Inner {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
+    handles: Handles,
 }
 
 /// Sparse files of packs on the local disk. Clones share it.
@@ -81,15 +85,16 @@ impl Cache {
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.parse().ok());
             if let Some(name) = name
-                && let Ok(file) = File::options().read(true).write(true).open(&path)
+                && let Ok(file) = open(&path)
             {
-                state.take(name, file, Rank::Data);
+                state.take(name, &file, Rank::Data);
             }
         }
         let cache = Self(Arc::new(Inner {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
+            handles: Handles::default(),
         }));
         cache.0.evict(&mut cache.state());
         Ok(cache)
@@ -97,17 +102,17 @@ impl Cache {
 
     /// The range, if all of it is here.
     pub fn read(&self, name: PackName, range: Range<u64>) -> Option<Bytes> {
-        let file = {
+        {
             let mut state = self.state();
             let pack = state.packs.get(&name)?;
             let (_, end) = pack.covered.range(..=range.start).next_back()?;
             if *end < range.end {
                 return None;
             }
-            let file = pack.file.clone();
             state.touch(name, &range, None);
-            file
-        };
+        }
+        let path = self.path(name);
+        let file = self.0.handles.get(name, || open(&path)).ok()?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
         file.read_exact_at(&mut bytes, range.start).ok()?;
         Some(bytes.into())
@@ -133,14 +138,14 @@ impl Cache {
     /// Takes a whole pack file over by renaming it.
     pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
         let path = self.path(name);
-        let moved = std::fs::rename(file, &path)
-            .and_then(|()| File::options().read(true).write(true).open(&path));
+        let moved = std::fs::rename(file, &path).and_then(|()| open(&path));
+        self.0.handles.close(name);
         match moved {
             Ok(file) => {
                 fault::point("cache.adopted");
                 let mut state = self.state();
                 state.drop_pack(name);
-                state.take(name, file, rank);
+                state.take(name, &file, rank);
                 self.0.evict(&mut state);
             }
             Err(error) => {
@@ -169,33 +174,33 @@ impl Cache {
     }
 
     fn file(&self, name: PackName) -> Option<Arc<File>> {
-        if let Some(pack) = self.state().packs.get(&name) {
-            return Some(pack.file.clone());
-        }
+        // Known before it is open: one that is evicted meanwhile covers nothing.
+        self.state().packs.entry(name).or_default();
         let path = self.path(name);
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        let file = Arc::new(
-            file.map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
-                .ok()?,
-        );
-        let mut state = self.state();
-        let pack = state.packs.entry(name).or_insert(Pack {
-            file,
-            covered: BTreeMap::new(),
-        });
-        Some(pack.file.clone())
+        let create = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+        };
+        self.0
+            .handles
+            .get(name, create)
+            .map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
+            .ok()
     }
 }
 
 impl Inner {
     /// Punches holes, oldest first, content before nodes, until a tenth is free.
     fn evict(&self, state: &mut State) {
-        if state.bytes <= self.limit {
+        self.evict_down_to(state, PACKS_MOST);
+    }
+
+    fn evict_down_to(&self, state: &mut State, packs_most: usize) {
+        if state.bytes <= self.limit && state.packs.len() <= packs_most {
             return;
         }
         let mut order: Vec<((PackName, u64), Chunk)> = state
@@ -205,26 +210,25 @@ impl Inner {
             .collect();
         order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
         for ((name, index), _) in order {
-            if state.bytes <= self.limit / 10 * 9 {
+            if state.bytes <= self.limit / 10 * 9 && state.packs.len() <= packs_most / 10 * 9 {
                 break;
             }
             let range = index * CHUNK..(index + 1) * CHUNK;
-            if let Some(pack) = state.packs.get(&name) {
+            let path = self.dir.join(name.to_string());
+            let whole = state.is_only(name, &range);
+            if !whole && let Ok(file) = self.handles.get(name, || open(&path)) {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                if let Err(error) = rustix::fs::fallocate(&*pack.file, flags, range.start, CHUNK) {
+                if let Err(error) = rustix::fs::fallocate(&*file, flags, range.start, CHUNK) {
                     log::debug!("the file system punches no holes: {error}");
                 }
             }
             fault::point("cache.evicted");
             state.uncover(name, range);
             state.chunks.remove(&(name, index));
-            if state
-                .packs
-                .get(&name)
-                .is_some_and(|pack| pack.covered.is_empty())
-            {
+            if whole {
                 state.drop_pack(name);
-                drop(std::fs::remove_file(self.dir.join(name.to_string())));
+                self.handles.close(name);
+                drop(std::fs::remove_file(path));
             }
         }
     }
@@ -232,16 +236,9 @@ impl Inner {
 
 impl State {
     /// Takes a file with whatever extents it has.
-    fn take(&mut self, name: PackName, file: File, rank: Rank) {
-        let extents = extents(&file);
-        self.packs.insert(
-            name,
-            Pack {
-                file: Arc::new(file),
-                covered: BTreeMap::new(),
-            },
-        );
-        for extent in extents {
+    fn take(&mut self, name: PackName, file: &File, rank: Rank) {
+        self.packs.insert(name, Pack::default());
+        for extent in extents(file) {
             self.cover(name, extent.clone());
             self.touch(name, &extent, Some(rank));
         }
@@ -307,13 +304,27 @@ impl State {
         }
     }
 
+    /// Whether a pack has nothing beside this range.
+    fn is_only(&self, name: PackName, range: &Range<u64>) -> bool {
+        self.packs.get(&name).is_none_or(|pack| {
+            let mut covered = pack.covered.iter();
+            covered.all(|(start, end)| range.start <= *start && *end <= range.end)
+        })
+    }
+
     fn drop_pack(&mut self, name: PackName) {
         if self.packs.contains_key(&name) {
             self.uncover(name, 0..u64::MAX);
             self.packs.remove(&name);
-            self.chunks.retain(|(pack, _), _| *pack != name);
+            for index in 0..u64::from(PACK_FULL).div_ceil(CHUNK) {
+                self.chunks.remove(&(name, index));
+            }
         }
     }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).open(path)
 }
 
 /// Ranges of a file that are no holes.
@@ -356,6 +367,41 @@ mod tests {
         cache.discard(name, 131_072..131_073);
         assert!(cache.read(name, 131_072..131_074).is_none());
         assert!(cache.read(name, 65_536..131_072).is_some());
+    }
+
+    #[test]
+    fn many_packs_need_few_open_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
+        for index in 0..=200u8 {
+            cache.insert(PackName([index; 16]), 0, &[index; 64], Rank::Data);
+        }
+        for index in 0..=200u8 {
+            assert_eq!(
+                cache.read(PackName([index; 16]), 0..64).unwrap(),
+                [index; 64].as_slice()
+            );
+        }
+        let here = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let open = here
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|path| path.starts_with(dir.path()))
+            .count();
+        assert!((1..=40).contains(&open), "{open} files are open");
+    }
+
+    #[test]
+    fn many_small_packs_are_evicted_by_their_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
+        for index in 0..100u8 {
+            cache.insert(PackName([index; 16]), 0, &[index; 64], Rank::Data);
+        }
+        cache.0.evict_down_to(&mut cache.state(), 50);
+        assert!(cache.read(PackName([54; 16]), 0..64).is_none());
+        assert!(cache.read(PackName([99; 16]), 0..64).is_some());
+        assert_eq!(cache.used(), 45 * 64);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 45);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod backend;
 mod cache;
+mod handles;
 mod http;
 mod outbox;
 mod reader;

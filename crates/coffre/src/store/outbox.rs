@@ -17,20 +17,17 @@ use coffre_format::id::PackName;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::store::handles::Handles;
 
 /// What a pack is called until it is complete.
 const TEMPORARY: &str = "new";
 
-#[derive(Debug, Clone)]
-struct Waiting {
-    file: Arc<File>,
-    length: u64,
-}
-
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    packs: RwLock<BTreeMap<PackName, Waiting>>,
+    /// Lengths.
+    packs: RwLock<BTreeMap<PackName, u64>>,
+    handles: Handles,
 }
 
 /// Frozen packs that wait for upload. Clones share it.
@@ -57,12 +54,13 @@ impl Outbox {
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.parse().ok());
             if let Some(name) = name {
-                packs.insert(name, Waiting::open(&path)?);
+                packs.insert(name, length(&path)?);
             }
         }
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             packs: RwLock::new(packs),
+            handles: Handles::default(),
         })))
     }
 
@@ -84,12 +82,12 @@ impl Outbox {
         let path = self.path(name);
         std::fs::rename(file, &path).map_err(|source| Error::io("rename", file, source))?;
         fault::point("outbox.renamed");
-        let waiting = Waiting::open(&path)?;
+        let length = length(&path)?;
         self.0
             .packs
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, waiting);
+            .insert(name, length);
         Ok(())
     }
 
@@ -103,25 +101,31 @@ impl Outbox {
 
     /// Whether a pack is here.
     pub fn contains(&self, name: PackName) -> bool {
-        self.waiting(name).is_some()
+        self.length(name).is_some()
     }
 
-    /// A range of a pack, if it is here.
+    /// A range of a pack, if it is here (it may leave for the store or the cache at any time).
     pub fn read(&self, name: PackName, range: Range<u64>) -> Option<Result<Bytes>> {
-        let waiting = self.waiting(name)?;
+        let length = self.length(name)?;
         let object = || format!("{} (not uploaded yet)", self.path(name).display());
-        if range.end > waiting.length || range.start > range.end {
+        if range.end > length || range.start > range.end {
             return Some(Err(Error::Truncated {
                 object: object(),
                 path: None,
             }));
         }
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let read = waiting.file.read_exact_at(&mut bytes, range.start);
-        Some(
-            read.map(|()| bytes.into())
-                .map_err(|source| Error::io("read", self.path(name), source)),
-        )
+        let path = self.path(name);
+        let read = || -> std::io::Result<Bytes> {
+            let file = self.0.handles.get(name, || File::open(&path))?;
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            file.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes.into())
+        };
+        match read() {
+            // It has just left.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(|source| Error::io("read", &path, source))),
+        }
     }
 
     /// Where a pack is, or would be.
@@ -134,7 +138,7 @@ impl Outbox {
         let packs = self.0.packs.read().unwrap_or_else(PoisonError::into_inner);
         packs
             .iter()
-            .map(|(name, waiting)| (*name, waiting.length))
+            .map(|(name, length)| (*name, *length))
             .collect()
     }
 
@@ -152,36 +156,51 @@ impl Outbox {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
+        self.0.handles.close(name);
     }
 
-    fn waiting(&self, name: PackName) -> Option<Waiting> {
+    fn length(&self, name: PackName) -> Option<u64> {
         self.0
             .packs
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&name)
-            .cloned()
+            .copied()
     }
 }
 
-impl Waiting {
-    fn open(path: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<Self> {
-            let file = File::open(path)?;
-            let length = file.metadata()?.len();
-            Ok(Self {
-                file: Arc::new(file),
-                length,
-            })
-        };
-        open().map_err(|source| Error::io("open", path, source))
-    }
+fn length(path: &Path) -> Result<u64> {
+    path.metadata()
+        .map(|metadata| metadata.len())
+        .map_err(|source| Error::io("look at", path, source))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_packs_need_few_open_files_and_one_that_has_left_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        for index in 0..=200u8 {
+            outbox.add(PackName([index; 16]), &[index; 64]).unwrap();
+        }
+        for index in 0..=200u8 {
+            let read = outbox.read(PackName([index; 16]), 0..64).unwrap().unwrap();
+            assert_eq!(read, [index; 64].as_slice());
+        }
+        let here = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let open = here
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|path| path.starts_with(dir.path()))
+            .count();
+        assert!((1..=40).contains(&open), "{open} files are open");
+        // Taken over by the cache, and not forgotten yet.
+        std::fs::remove_file(outbox.path(PackName([0; 16]))).unwrap();
+        assert!(outbox.read(PackName([0; 16]), 0..64).is_none());
+    }
 
     #[test]
     fn packs_survive_a_restart_and_half_written_ones_are_not_taken() {
