@@ -76,7 +76,12 @@ impl Inner {
         {
             writer.packs.freeze(salt, PackSize::Padded)?;
         }
-        let mut sink = FoldSink::new(self.ring(), writer.outbox.clone());
+        let mut sink = FoldSink::new(
+            self.ring(),
+            writer.outbox.clone(),
+            self.nodes.clone(),
+            &self.shares,
+        );
         let settled = self
             .settle_changes(writer, &frozen.changes, &mut sink)
             .await?;
@@ -88,9 +93,6 @@ impl Inner {
         let made = sink.finish()?;
         fault::point("fold.stored");
         let root = made.child(root);
-        for (child, node) in made.nodes {
-            self.nodes.insert(&child, node);
-        }
         let keep = frozen.rolled.await.map_err(|_| Error::Busy {
             what: "the file system is being closed".into(),
         })??;

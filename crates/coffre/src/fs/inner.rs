@@ -30,6 +30,7 @@ use crate::fs::namespace::Step;
 use crate::fs::namespace::Stop;
 use crate::fs::namespace::View;
 use crate::fs::publish::Publishing;
+use crate::fs::shares::Shares;
 use crate::fs::stale;
 use crate::fs::stale::Origin;
 use crate::fs::stale::Stale;
@@ -42,12 +43,8 @@ use crate::vault::Vault;
 
 /// Rounds of fetching after which an operation gives up: far more than the depth of any tree.
 const ROUNDS: usize = 64;
-/// Overlay at which a fold begins, in bytes.
-pub(crate) const FOLD_AT: usize = 32 * 1024 * 1024;
 /// Journal at which a fold begins, in bytes.
 const JOURNAL_AT: u64 = 64 * 1024 * 1024;
-/// Bytes queued for the journal beyond which writers wait.
-const BACKLOG_MOST: usize = 16 * 1024 * 1024;
 
 /// What only a writing session has.
 pub(crate) struct Writer {
@@ -75,6 +72,7 @@ pub(crate) struct Counters {
 pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) options: Options,
+    pub(crate) shares: Shares,
     pub(crate) nodes: Nodes,
     pub(crate) writer: Option<Writer>,
     core: Mutex<Core>,
@@ -103,6 +101,7 @@ impl Inner {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             vault: parts.vault,
+            shares: Shares::of(parts.options.memory),
             options: parts.options,
             nodes: parts.nodes,
             writer: parts.writer,
@@ -192,7 +191,7 @@ impl Inner {
                         let tell = origin == Origin::Library && self.stale.is_heard();
                         let stale = tell.then(|| stale::of_edits(&outcome.edits));
                         core.commit(outcome.edits, &writer.journal)?;
-                        let full = core.active.weight() >= FOLD_AT;
+                        let full = core.active.weight() >= self.shares.fold_at;
                         let value = finish(&mut core, outcome.value);
                         drop(core);
                         if was_clean || full {
@@ -246,14 +245,16 @@ impl Inner {
         let Some(writer) = &self.writer else {
             return false;
         };
-        self.core().active.weight() >= FOLD_AT || writer.journal.size() >= JOURNAL_AT
+        self.core().active.weight() >= self.shares.fold_at || writer.journal.size() >= JOURNAL_AT
     }
 
     /// Holds writers back while the journal, the packs or the fold are behind.
     pub(crate) async fn admit(&self, writer: &Writer) -> Result<()> {
         writer.packs.admit().await;
         let begin = Instant::now();
-        while writer.journal.backlog() > BACKLOG_MOST || self.core().overlay() > 3 * FOLD_AT {
+        while writer.journal.backlog() > self.shares.backlog_most
+            || self.core().overlay() > self.shares.changes_most
+        {
             if begin.elapsed() > Duration::from_secs(30) {
                 return Err(Refusal::NoSpace.into());
             }

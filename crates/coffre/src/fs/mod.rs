@@ -26,6 +26,7 @@ mod operations;
 mod path;
 mod publish;
 mod read;
+mod shares;
 mod stale;
 mod status;
 mod write;
@@ -104,6 +105,11 @@ impl Filesystem {
         if let Some(writer) = &self.inner.writer {
             writer.journal.stop();
         }
+    }
+
+    /// Requests of a kernel that the bound of memory lets wait at a time.
+    pub fn requests_most(&self) -> usize {
+        self.inner.shares.requests
     }
 
     /// The vault below.

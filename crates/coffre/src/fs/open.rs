@@ -29,6 +29,7 @@ use crate::fs::journal::Start;
 use crate::fs::journal::recover::Recovered;
 use crate::fs::journal::recover::recover;
 use crate::fs::namespace::entries;
+use crate::fs::shares::Shares;
 use crate::fs::types::Options;
 use crate::store::Cache;
 use crate::store::Outbox;
@@ -39,9 +40,6 @@ use crate::vault::Head;
 use crate::vault::Heads;
 use crate::vault::Vault;
 
-/// Share of the memory bound that decoded nodes and content frames may take.
-const NODE_SHARE: u64 = 2;
-
 /// Builds the shared part of a file system over an open vault.
 pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
     let outbox = Outbox::open(&vault.state().outbox())?;
@@ -50,20 +48,23 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
         (limit, None) => Some(Cache::open(&options.cache_dir, limit)?),
     };
     let ring = vault.ring();
-    let reader = Reader::new(vault.store().clone(), cache, outbox.clone());
+    let shares = Shares::of(options.memory);
+    let store = vault.store().clone();
+    let reader = Reader::keeping(store, cache, outbox.clone(), shares.recent);
     let heads = vault.heads();
     for head in &heads.all {
         for pack in &head.commit.clear.packs {
             reader.learn(pack.name, pack.length);
         }
     }
-    let nodes = Nodes::new(reader, ring.clone(), options.memory / NODE_SHARE);
+    let nodes = Nodes::new(reader, ring.clone(), shares.nodes);
     nodes.take_over(vault.nodes());
     let journal_dir = vault.state().journal();
     std::fs::create_dir_all(&journal_dir)
         .map_err(|source| Error::io("create", &journal_dir, source))?;
     let packs_dir = vault.state().path().join("open");
-    let packs = Arc::new(DataPacks::open(packs_dir, ring.clone(), outbox.clone())?);
+    let packs = DataPacks::open(packs_dir, ring.clone(), outbox.clone())?;
+    let packs = Arc::new(packs.within(shares.pack, shares.freezing));
     let recovered = recover(&journal_dir, &ring, |pointer| {
         packs
             .read(pointer)
@@ -112,6 +113,7 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
                 session,
                 previous: start.previous,
                 lsn: Lsn(core.lsn.0 - start.again.len() as u64),
+                unsynced_most: shares.unsynced_most,
             };
             let journal = Journal::start(begin, ring, packs.clone())?;
             for transaction in &start.again {

@@ -45,8 +45,6 @@ use segment::Segments;
 const LINGER: Duration = Duration::from_secs(1);
 /// A queue this long is written at once, in bytes.
 const WRITE_AT: usize = 1024 * 1024;
-/// Written bytes that are kept in memory until they are synced.
-const UNSYNCED_MOST: usize = 64 * 1024 * 1024;
 
 /// Where a journal continues.
 pub struct Start {
@@ -60,6 +58,8 @@ pub struct Start {
     pub previous: Digest,
     /// Last transaction that is in the journal.
     pub lsn: Lsn,
+    /// Written bytes that may be kept in memory until they are synced.
+    pub unsynced_most: usize,
 }
 
 /// How far the journal is.
@@ -119,7 +119,7 @@ pub struct Journal {
 impl Journal {
     /// Creates the first segment of this session and starts the flusher.
     pub fn start(start: Start, ring: Arc<Keyring>, packs: Arc<DataPacks>) -> Result<Self> {
-        let lsn = start.lsn;
+        let (lsn, unsynced_most) = (start.lsn, start.unsynced_most);
         let segments = Segments::create(start, ring)?;
         let (progress, _) = watch::channel(Progress {
             synced: lsn,
@@ -136,6 +136,7 @@ impl Journal {
             segments,
             packs,
             written: lsn,
+            unsynced_most,
         };
         let thread = std::thread::Builder::new()
             .name("coffre-journal".into())
@@ -287,6 +288,7 @@ struct Flusher {
     segments: Segments,
     packs: Arc<DataPacks>,
     written: Lsn,
+    unsynced_most: usize,
 }
 
 /// What the flusher took from the queue.
@@ -394,7 +396,7 @@ impl Flusher {
                 }
             }
         }
-        if taken.sync || self.segments.unsynced_bytes() > UNSYNCED_MOST {
+        if taken.sync || self.segments.unsynced_bytes() > self.unsynced_most {
             // The error went to the waiters through the progress.
             let _ = self.sync_all();
         } else if idle {
