@@ -16,6 +16,7 @@ use crate::id::Epoch;
 use crate::id::Inode;
 use crate::id::Seq;
 use crate::id::VaultId;
+use crate::random;
 
 /// Root of all keys of one epoch. Never printed; wiped when dropped.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -77,7 +78,7 @@ impl RootKey {
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
@@ -89,13 +90,13 @@ impl StructureKey {
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
-fn random() -> Result<[u8; 32]> {
+fn fresh() -> Result<[u8; 32]> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| FormatError::Random)?;
+    random::fill(&mut bytes)?;
     Ok(bytes)
 }
 
