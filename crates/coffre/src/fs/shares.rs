@@ -7,7 +7,7 @@
 //!                ├─ what was read: nodes, frames, spans
 //!                └─ requests that wait for any of these
 //! ```
-//! No share is held for anybody else, so all of them together may be more than the rest: not all are full at once.
+//! All of them together are within the bound, so that no part has to ask another.
 
 use coffre_format::pack::PACK_FULL;
 
@@ -53,21 +53,21 @@ impl Shares {
         let rest = bound.saturating_sub(OWN).max(REST_LEAST);
         let bytes = |part: u64| usize::try_from(rest / part).unwrap_or(usize::MAX);
         let fold_at = bytes(20);
-        let pack = (rest / 10).min(u64::from(PACK_FULL)) as u32;
+        let pack = (rest / 13).min(u64::from(PACK_FULL)) as u32;
         let packs = |part: u64| rest / part / u64::from(pack);
         Self {
             fold_at,
             changes_most: fold_at * 3,
-            backlog_most: bytes(32).min(16 << 20),
-            unsynced_most: bytes(16).min(64 << 20),
+            backlog_most: bytes(40).min(16 << 20),
+            unsynced_most: bytes(20).min(64 << 20),
             pack,
-            freezing: packs(6).clamp(1, 4) as usize,
+            freezing: packs(7).clamp(1, 4) as usize,
             uploads: packs(7).clamp(1, 4) as usize,
-            nodes: rest / 4,
+            nodes: rest / 5,
             made: bytes(32),
             recent: (rest / 32).min(32 << 20),
             window: (rest / 64).clamp(512 << 10, 8 << 20),
-            requests: (rest / 8 / REQUEST).clamp(8, 128) as usize,
+            requests: (rest / 11 / REQUEST).clamp(8, 128) as usize,
         }
     }
 }
@@ -75,6 +75,7 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::types::Options;
 
     /// Everything a busy writer keeps at its worst, as the parts are made.
     fn written(shares: &Shares) -> u64 {
@@ -85,12 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writer_keeps_is_within_the_bound_whatever_it_is() {
+    fn all_that_is_kept_at_once_is_within_the_bound_whatever_it_is() {
         for bound in [96, 128, 256, 512, 1024, 4096] {
-            let shares = Shares::of(bound * MIB);
-            let most = OWN + written(&shares) + shares.recent;
-            assert!(most <= bound * MIB, "{bound} MiB: {most} {shares:?}");
-            assert!(shares.pack > 2 << 20 && shares.fold_at > 1 << 20);
+            let bound = bound * MIB;
+            assert!(bound >= Options::MEMORY_LEAST);
+            let shares = Shares::of(bound);
+            let most = OWN + written(&shares) + shares.nodes + shares.recent;
+            assert!(most <= bound, "{bound}: {most} {shares:?}");
+            assert!(shares.pack > 4 << 20 && shares.fold_at > 2 << 20);
         }
     }
 

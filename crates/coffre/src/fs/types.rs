@@ -22,6 +22,11 @@ pub struct Options {
     /// Where work runs that waits for the local disk.
     pub workers: Workers,
 }
+
+impl Options {
+    /// The least bound of memory that is kept, in bytes.
+    pub const MEMORY_LEAST: u64 = 96 << 20;
+}
 /// Where work runs that waits for the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Workers {
