@@ -24,7 +24,7 @@ use rustix::fs::SeekFrom;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
-use crate::store::handles::Handles;
+use crate::store::open_files::OpenFiles;
 
 /// What is evicted at a time, in bytes.
 const CHUNK: u64 = 1024 * 1024;
@@ -65,7 +65,7 @@ struct Inner {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
-    handles: Handles,
+    open_files: OpenFiles,
 }
 
 /// Sparse files of packs on the local disk. Clones share it.
@@ -94,7 +94,7 @@ impl Cache {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
-            handles: Handles::default(),
+            open_files: OpenFiles::default(),
         }));
         cache.0.evict(&mut cache.state());
         Ok(cache)
@@ -112,7 +112,7 @@ impl Cache {
             state.touch(name, &range, None);
         }
         let path = self.path(name);
-        let file = self.0.handles.get(name, || open(&path)).ok()?;
+        let file = self.0.open_files.get(name, || open(&path)).ok()?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
         file.read_exact_at(&mut bytes, range.start).ok()?;
         Some(bytes.into())
@@ -139,7 +139,7 @@ impl Cache {
     pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
         let path = self.path(name);
         let moved = std::fs::rename(file, &path).and_then(|()| open(&path));
-        self.0.handles.close(name);
+        self.0.open_files.close(name);
         match moved {
             Ok(file) => {
                 fault::point("cache.adopted");
@@ -186,7 +186,7 @@ impl Cache {
                 .open(&path)
         };
         self.0
-            .handles
+            .open_files
             .get(name, create)
             .map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
             .ok()
@@ -216,7 +216,7 @@ impl Inner {
             let range = index * CHUNK..(index + 1) * CHUNK;
             let path = self.dir.join(name.to_string());
             let whole = state.is_only(name, &range);
-            if !whole && let Ok(file) = self.handles.get(name, || open(&path)) {
+            if !whole && let Ok(file) = self.open_files.get(name, || open(&path)) {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 if let Err(error) = rustix::fs::fallocate(&*file, flags, range.start, CHUNK) {
                     log::debug!("the file system punches no holes: {error}");
@@ -227,7 +227,7 @@ impl Inner {
             state.chunks.remove(&(name, index));
             if whole {
                 state.drop_pack(name);
-                self.handles.close(name);
+                self.open_files.close(name);
                 drop(std::fs::remove_file(path));
             }
         }

@@ -2,8 +2,8 @@
 
 mod backend;
 mod cache;
-mod handles;
 mod http;
+mod open_files;
 mod outbox;
 mod reader;
 mod uri;

@@ -17,7 +17,7 @@ use coffre_format::id::PackName;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
-use crate::store::handles::Handles;
+use crate::store::open_files::OpenFiles;
 
 /// What a pack is called until it is complete.
 const TEMPORARY: &str = "new";
@@ -27,7 +27,7 @@ struct Inner {
     dir: PathBuf,
     /// Lengths.
     packs: RwLock<BTreeMap<PackName, u64>>,
-    handles: Handles,
+    open_files: OpenFiles,
 }
 
 /// Frozen packs that wait for upload. Clones share it.
@@ -60,7 +60,7 @@ impl Outbox {
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             packs: RwLock::new(packs),
-            handles: Handles::default(),
+            open_files: OpenFiles::default(),
         })))
     }
 
@@ -116,7 +116,7 @@ impl Outbox {
         }
         let path = self.path(name);
         let read = || -> std::io::Result<Bytes> {
-            let file = self.0.handles.get(name, || File::open(&path))?;
+            let file = self.0.open_files.get(name, || File::open(&path))?;
             let mut bytes = vec![0; (range.end - range.start) as usize];
             file.read_exact_at(&mut bytes, range.start)?;
             Ok(bytes.into())
@@ -156,7 +156,7 @@ impl Outbox {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&name);
-        self.0.handles.close(name);
+        self.0.open_files.close(name);
     }
 
     fn length(&self, name: PackName) -> Option<u64> {

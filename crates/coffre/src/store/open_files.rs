@@ -15,9 +15,9 @@ const OPEN_MOST: usize = 32;
 
 /// The files used last, newest first.
 #[derive(Debug, Default)]
-pub(super) struct Handles(Mutex<VecDeque<(PackName, Arc<File>)>>);
+pub(super) struct OpenFiles(Mutex<VecDeque<(PackName, Arc<File>)>>);
 
-impl Handles {
+impl OpenFiles {
     /// The file of a pack, from before or by `open`.
     pub(super) fn get(
         &self,
@@ -57,22 +57,22 @@ mod tests {
 
     #[test]
     fn few_files_stay_open_and_the_used_ones_do() {
-        let handles = Handles::default();
+        let open_files = OpenFiles::default();
         let name = |index: usize| PackName([index as u8; 16]);
         let open = || File::open("/dev/null");
-        let first = handles.get(name(0), open).unwrap();
+        let first = open_files.get(name(0), open).unwrap();
         let others: Vec<_> = (1..OPEN_MOST * 3)
             .map(|index| {
                 assert!(Arc::ptr_eq(
-                    &handles.get(name(0), || panic!("it is open")).unwrap(),
+                    &open_files.get(name(0), || panic!("it is open")).unwrap(),
                     &first
                 ));
-                Arc::downgrade(&handles.get(name(index), open).unwrap())
+                Arc::downgrade(&open_files.get(name(index), open).unwrap())
             })
             .collect();
         let open_now = others.iter().filter(|file| file.strong_count() > 0).count();
         assert_eq!(open_now, OPEN_MOST - 1);
-        handles.close(name(0));
+        open_files.close(name(0));
         assert_eq!(Arc::strong_count(&first), 1);
     }
 }
