@@ -177,16 +177,20 @@ impl Inner {
         Ok(())
     }
 
-    /// Uploads full packs before any commit needs them.
+    /// Uploads full packs before any commit needs them: some of them, so that a commit comes in between, after which
+    /// those that were written over meanwhile are never sent.
     pub(crate) async fn upload_early(&self) -> Result<()> {
         let writer = self.writer()?;
         let Ok(mut publishing) = writer.publishing.try_lock() else {
             return Ok(());
         };
         let named = writer.packs.named().into_iter();
+        let most = (UNNAMED_MOST / u64::from(self.shares.pack)) as usize;
         let frozen = named
             .filter(|frozen| frozen.fresh)
             .map(|frozen| frozen.pack.name)
+            .filter(|name| !publishing.uploaded.contains_key(name))
+            .take(most)
             .collect();
         let uploaded = self.upload_all(writer, &mut publishing, &frozen).await;
         if let Err(error) = &uploaded {
