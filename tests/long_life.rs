@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use coffre::fs::Inode;
 use coffre::fs::Make;
@@ -32,6 +33,7 @@ impl Daemon {
     /// What it took to unlock the vault is not counted: deriving a key needs its memory, once.
     fn watch(pid: u64) -> Self {
         let process = Path::new("/proc").join(pid.to_string());
+        std::thread::sleep(Duration::from_secs(1));
         fs::write(process.join("clear_refs"), "5").unwrap();
         Self { process }
     }

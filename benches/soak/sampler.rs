@@ -19,6 +19,7 @@ use crate::run::append;
 use crate::run::write_line;
 
 const EVERY: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_secs(2);
 /// The store is walked less often, because there is much of it.
 const STORE_EVERY: u64 = 10;
 
@@ -56,7 +57,8 @@ pub fn start(run: &Arc<Run>) -> Result<Sampler> {
     let mut file = append(&run.folder.join("samples.jsonl"))?;
     let stop = Arc::new(AtomicBool::new(false));
     let (run, stopped) = (run.clone(), stop.clone());
-    // What it took to unlock the vault is not counted: deriving a key needs its memory, once.
+    // What it took to unlock the vault is not counted: deriving a key needs its memory, once, and gives it back.
+    std::thread::sleep(SETTLE);
     forget_peak(&run);
     let thread = std::thread::spawn(move || {
         let mut store = 0;
