@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use coffre::clock::simulated;
+use coffre::clock::planted;
 use coffre::fs::Filesystem;
 use coffre::fs::Options;
 use coffre::fs::Timestamp;
@@ -353,13 +353,13 @@ fn run(seed: u64, kind: Kind) -> Outcome {
     // Delays between retries have a random part.
     fastrand::seed(seed);
     let outcome = runtime.block_on(async {
-        simulated::set(Some(Timestamp {
+        planted::set(Some(Timestamp {
             seconds: 1_800_000_000,
             nanos: 0,
         }));
         tokio::time::timeout(PATIENCE * 4, storm(seed, kind)).await
     });
-    simulated::set(None);
+    planted::set(None);
     random::seed(None);
     outcome.expect("the storm comes to an end")
 }

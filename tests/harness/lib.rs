@@ -4,12 +4,15 @@
 pub mod client;
 pub mod command;
 pub mod compare;
+pub mod daemon;
 pub mod dice;
+pub mod gate;
 pub mod mounted;
 pub mod programs;
 pub mod recorder;
 pub mod s3;
 pub mod sequence;
+pub mod small_disk;
 pub mod weather;
 pub mod world;
 

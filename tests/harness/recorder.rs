@@ -4,6 +4,9 @@
 //! What is promised by a disk and nothing more: a file's bytes are there after its fsync, a name after the
 //! fsync of its folder; within one folder names come and go in order; everything else may be lost, torn, or
 //! arrive in another order.
+//!
+//! It can also be told to fail. As on Linux, what a failed fsync was to bring to the disk never comes there, and
+//! the next fsync of the same file succeeds all the same.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -77,6 +80,30 @@ pub enum Event {
     SyncFolder {
         inode: u64,
     },
+}
+
+/// What a disk refuses to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Changing content: writing, or making a file or folder.
+    Write,
+    /// fsync of a file.
+    Sync,
+    /// Reading content.
+    Read,
+}
+
+/// A way in which it fails.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub act: Act,
+    /// Where: paths that contain this.
+    pub place: &'static str,
+    pub errno: Errno,
+    /// After it has done so as often.
+    pub skip: usize,
+    /// So many times; then it is well again.
+    pub times: usize,
 }
 
 /// What of the unsynced is lost.
@@ -165,6 +192,25 @@ impl Disk {
             Event::Cut { inode, size } => self.file(*inode).resize(*size, 0),
             Event::Sync { .. } | Event::SyncFolder { .. } => {}
         }
+    }
+
+    /// Where an inode is; empty for one without a name.
+    fn path(&self, inode: u64) -> std::path::PathBuf {
+        let mut parts = Vec::new();
+        let mut at = inode;
+        while at != 1 {
+            let parent = self.0.iter().find_map(|(folder, content)| match content {
+                Content::Folder(names) => {
+                    let named = names.iter().find(|(_, child)| **child == at);
+                    named.map(|(name, _)| (*folder, name.clone()))
+                }
+                Content::File(_) => None,
+            });
+            let Some((folder, name)) = parent else { break };
+            parts.push(name);
+            at = folder;
+        }
+        parts.iter().rev().collect()
     }
 
     /// Writes it into a real folder.
@@ -296,6 +342,8 @@ struct Live {
     disk: Disk,
     events: Vec<Event>,
     next: u64,
+    faults: Vec<Fault>,
+    refused: usize,
 }
 
 /// The disk, and what happened to it so far. Clones share it.
@@ -339,13 +387,35 @@ impl Recorder {
         self.live().events.len()
     }
 
+    /// From now on it fails like this, too.
+    pub fn fail(&self, fault: Fault) {
+        self.live().faults.push(fault);
+    }
+
+    /// It is well again.
+    pub fn heal(&self) {
+        self.live().faults.clear();
+    }
+
+    /// How often it has failed.
+    pub fn refused(&self) -> usize {
+        self.live().refused
+    }
+
     /// All of them.
     pub fn events(&self) -> Vec<Event> {
         self.live().events.clone()
     }
 
-    fn make(&self, parent: INodeNo, name: &OsStr, is_folder: bool) -> FileAttr {
+    fn make(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        is_folder: bool,
+    ) -> std::result::Result<FileAttr, Errno> {
         let mut live = self.live();
+        let path = live.disk.path(parent.0).join(name);
+        live.refuse(Act::Write, &path)?;
         live.next += 1;
         let inode = live.next + 1;
         live.record(Event::Make {
@@ -354,7 +424,7 @@ impl Recorder {
             inode,
             is_folder,
         });
-        live.attributes(inode).unwrap()
+        Ok(live.attributes(inode).unwrap())
     }
 
     fn find(&self, parent: INodeNo, name: &OsStr) -> Option<FileAttr> {
@@ -365,6 +435,40 @@ impl Recorder {
 }
 
 impl Live {
+    fn refuse(&mut self, act: Act, path: &Path) -> std::result::Result<(), Errno> {
+        let path = path.to_string_lossy().into_owned();
+        let meant =
+            |fault: &&mut Fault| fault.act == act && fault.times > 0 && path.contains(fault.place);
+        let Some(fault) = self.faults.iter_mut().find(meant) else {
+            return Ok(());
+        };
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return Ok(());
+        }
+        fault.times -= 1;
+        self.refused += 1;
+        Err(fault.errno)
+    }
+
+    fn refuse_inode(&mut self, act: Act, inode: u64) -> std::result::Result<(), Errno> {
+        let path = self.disk.path(inode);
+        self.refuse(act, &path)
+    }
+
+    /// What was written to a file and not synced never reaches the disk.
+    fn lose_unsynced(&mut self, inode: u64) {
+        let events = self.events.iter_mut().rev();
+        let since = events.take_while(
+            |event| !matches!(event, Event::Sync { inode: synced } if *synced == inode),
+        );
+        for event in since {
+            if matches!(event, Event::Write { inode: written, .. } if *written == inode) {
+                *event = Event::Sync { inode: u64::MAX };
+            }
+        }
+    }
+
     fn record(&mut self, event: Event) {
         self.disk.apply(&event);
         self.events.push(event);
@@ -443,7 +547,10 @@ impl Filesystem for Recorder {
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        reply.entry(&TTL, &self.make(parent, name, true), Generation(0));
+        match self.make(parent, name, true) {
+            Ok(made) => reply.entry(&TTL, &made, Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn create(
@@ -456,9 +563,11 @@ impl Filesystem for Recorder {
         _: i32,
         reply: ReplyCreate,
     ) {
-        let made = self.make(parent, name, false);
         let flags = FopenFlags::empty();
-        reply.created(&TTL, &made, Generation(0), FileHandle(0), flags);
+        match self.make(parent, name, false) {
+            Ok(made) => reply.created(&TTL, &made, Generation(0), FileHandle(0), flags),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -502,6 +611,9 @@ impl Filesystem for Recorder {
         reply: ReplyData,
     ) {
         let mut live = self.live();
+        if let Err(errno) = live.refuse_inode(Act::Read, ino.0) {
+            return reply.error(errno);
+        }
         let bytes = live.disk.file(ino.0);
         let start = bytes.len().min(offset as usize);
         let end = bytes.len().min(start + size as usize);
@@ -520,7 +632,11 @@ impl Filesystem for Recorder {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.live().record(Event::Write {
+        let mut live = self.live();
+        if let Err(errno) = live.refuse_inode(Act::Write, ino.0) {
+            return reply.error(errno);
+        }
+        live.record(Event::Write {
             inode: ino.0,
             offset: offset as usize,
             data: data.to_vec(),
@@ -533,7 +649,12 @@ impl Filesystem for Recorder {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.live().record(Event::Sync { inode: ino.0 });
+        let mut live = self.live();
+        if let Err(errno) = live.refuse_inode(Act::Sync, ino.0) {
+            live.lose_unsynced(ino.0);
+            return reply.error(errno);
+        }
+        live.record(Event::Sync { inode: ino.0 });
         reply.ok();
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
@@ -93,6 +94,7 @@ impl World {
             fsync: Fsync::Local,
             publish_after: Duration::from_secs(5),
             workers: Workers::Threads,
+            damage: Damage::Refuse,
         }
     }
 

@@ -40,7 +40,12 @@ impl Mounted {
             .open(&temporary)
             .and_then(|mut file| file.write_all(&text))
             .and_then(|()| fs::rename(&temporary, &path))
-            .map_err(|error| Error::io("write", &path, error).into())
+            .map_err(|error| {
+                drop(fs::remove_file(&temporary));
+                Error::io("write", &path, error)
+                    .at_the_start(&self.state)
+                    .into()
+            })
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use coffre::Error;
+use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
@@ -40,6 +41,8 @@ pub struct Bounds {
     pub cache: Option<u64>,
     /// What fsync waits for.
     pub fsync: Fsync,
+    /// What a damaged journal is.
+    pub damage: Damage,
 }
 
 impl Default for Bounds {
@@ -48,6 +51,7 @@ impl Default for Bounds {
             memory: None,
             cache: None,
             fsync: Fsync::Local,
+            damage: Damage::Refuse,
         }
     }
 }
@@ -117,6 +121,7 @@ pub async fn filesystem(
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
         workers: Workers::Threads,
+        damage: bounds.damage,
     };
     Ok(Filesystem::open(vault, options).await?)
 }
@@ -124,7 +129,7 @@ pub async fn filesystem(
 /// Nodes of a vault, for verbs that read its published tree and nothing else.
 pub fn nodes(vault: &Vault) -> anyhow::Result<Nodes> {
     // An outbox that stays empty: what is published is in the store.
-    let outbox = Outbox::open(&vault.state().path().join("heads").join("outbox"))?;
+    let outbox = Outbox::look(&vault.state().path().join("heads").join("outbox"))?;
     let reader = Reader::new(vault.store().clone(), None, outbox);
     Ok(Nodes::new(reader, vault.ring(), NODE_MEMORY))
 }

@@ -10,18 +10,22 @@ pub(crate) fn errno(error: &Error) -> Errno {
         Error::Refused(refusal) => of_refusal(*refusal),
         Error::Io { source, .. } => {
             log::error!("{error}");
-            match source.raw_os_error() {
-                Some(code) if code == Errno::ENOSPC.code() || code == Errno::EDQUOT.code() => {
-                    Errno::ENOSPC
-                }
-                _ => Errno::EIO,
-            }
+            of_system(source)
         }
+        // The log was told when it began; every write until it ends would be told again.
+        Error::DiskRefuses { source, .. } => of_system(source),
         Error::Busy { .. } => Errno::EBUSY,
         other => {
             log::error!("{}", other.without_path());
             Errno::EIO
         }
+    }
+}
+
+fn of_system(error: &std::io::Error) -> Errno {
+    match error.raw_os_error() {
+        Some(code) if code == Errno::ENOSPC.code() || code == Errno::EDQUOT.code() => Errno::ENOSPC,
+        _ => Errno::EIO,
     }
 }
 

@@ -11,9 +11,8 @@ pub use tokio::time::Instant;
 /// The wall clock.
 pub fn now() -> Timestamp {
     #[cfg(feature = "faults")]
-    if let Some(simulated) = simulated::now() {
-        return simulated;
-    }
+    return planted::now();
+    #[cfg(not(feature = "faults"))]
     of_machine()
 }
 
@@ -33,30 +32,44 @@ fn of_machine() -> Timestamp {
     }
 }
 
-/// A wall clock that goes with the runtime's time, for tests that must be able to happen again exactly.
+/// Clocks that tests plant: one that is wrong, or one that goes with the runtime's time.
 #[cfg(feature = "faults")]
-pub mod simulated {
+pub mod planted {
     use std::cell::Cell;
+    use std::sync::atomic::AtomicI64;
+    use std::sync::atomic::Ordering;
 
     use super::Instant;
     use super::Timestamp;
+    use super::of_machine;
+
+    static STEP: AtomicI64 = AtomicI64::new(0);
 
     thread_local! {
         static BEGAN: Cell<Option<(Timestamp, Instant)>> = const { Cell::new(None) };
     }
 
-    /// For this thread it is `now` at this moment; `None` ends that.
+    /// Steps the clock of this process, by so many seconds from what the machine's says.
+    pub fn step(seconds: i64) {
+        STEP.store(seconds, Ordering::SeqCst);
+    }
+
+    /// For this thread it is `now` at this moment, and later as the runtime's time passes; `None` ends that.
     pub fn set(now: Option<Timestamp>) {
         BEGAN.set(now.map(|now| (now, Instant::now())));
     }
 
-    pub(super) fn now() -> Option<Timestamp> {
-        let (base, began) = BEGAN.get()?;
+    pub(super) fn now() -> Timestamp {
+        let Some((base, began)) = BEGAN.get() else {
+            let mut now = of_machine();
+            now.seconds += STEP.load(Ordering::SeqCst);
+            return now;
+        };
         let passed = began.elapsed();
         let nanos = base.nanos + passed.subsec_nanos();
-        Some(Timestamp {
+        Timestamp {
             seconds: base.seconds + passed.as_secs() as i64 + i64::from(nanos / 1_000_000_000),
             nanos: nanos % 1_000_000_000,
-        })
+        }
     }
 }

@@ -203,6 +203,33 @@ pub enum Error {
         /// The system's word.
         source: Arc<io::Error>,
     },
+    /// The local disk takes no changes at the moment.
+    #[error(
+        "no change can be accepted: cannot {operation} {}: {source}; what was accepted before is kept and \
+         written as soon as that disk takes it: make room there, or see why it fails", .path.display()
+    )]
+    DiskRefuses {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
+    /// The folder that keeps what is not uploaded yet cannot be used.
+    #[error(
+        "cannot {operation} {}: {source}; the state folder keeps what is not uploaded yet: make it writable, \
+         make room on its disk, or choose another with --state-dir (`coffre ls`, `cat` and `get` write nothing)",
+        .path.display()
+    )]
+    StateFolder {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
     /// An address, option or argument that cannot be used.
     #[error("{0}")]
     Usage(String),
@@ -231,6 +258,40 @@ impl Error {
         }
     }
 
+    /// What a failed operation on a local file means to whoever wants to change something.
+    #[must_use]
+    pub(crate) fn refusing_changes(self) -> Self {
+        match self {
+            Self::Io {
+                operation,
+                path,
+                source,
+            } => Self::DiskRefuses {
+                operation,
+                path,
+                source,
+            },
+            other => other,
+        }
+    }
+
+    /// What a failed operation in the state folder means to whoever wants to begin.
+    #[must_use]
+    pub fn at_the_start(self, state: &Path) -> Self {
+        match self {
+            Self::Io {
+                operation,
+                path,
+                source,
+            } if path.starts_with(state) => Self::StateFolder {
+                operation,
+                path,
+                source,
+            },
+            other => other,
+        }
+    }
+
     /// What a format error means when it was found in `object`.
     pub fn of_object(object: impl std::fmt::Display, error: FormatError) -> Self {
         let object = object.to_string();
@@ -253,6 +314,16 @@ impl Error {
                 path: None,
                 why: error.to_string(),
             },
+        }
+    }
+
+    /// Whether it is the same trouble again, wherever it was met this time.
+    pub(crate) fn is_same_failure(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Io { source, .. }, Self::Io { source: again, .. }) => {
+                source.kind() == again.kind() && source.raw_os_error() == again.raw_os_error()
+            }
+            _ => self.to_string() == other.to_string(),
         }
     }
 

@@ -23,6 +23,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Wait after a publish that failed; doubles up to five minutes.
 const RETRY: Duration = Duration::from_secs(2);
 const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// The same for a fold, which needs nothing but this machine's disk.
+const FOLD_RETRY_LONGEST: Duration = Duration::from_secs(16);
 /// Changed records beyond which the kernel is told to forget whole inodes it may know, in any case.
 const DIFF_MOST: usize = 1_000_000;
 
@@ -47,9 +49,14 @@ fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send 
 }
 
 async fn run_folds(weak: Weak<Inner>) {
-    let mut retry = Retry::default();
+    let mut retry = Retry::up_to(FOLD_RETRY_LONGEST);
     loop {
         let Some(inner) = weak.upgrade() else { return };
+        if let Some(writer) = &inner.writer
+            && writer.packs.trouble().is_some()
+        {
+            writer.journal.nudge();
+        }
         if inner.should_fold() && retry.may() {
             retry.note("fold the journal", inner.fold().await);
             inner.room.notify_waiters();
@@ -60,7 +67,7 @@ async fn run_folds(weak: Weak<Inner>) {
 
 async fn run_publishes(weak: Weak<Inner>) {
     let mut refreshed = Instant::now();
-    let mut retry = Retry::default();
+    let mut retry = Retry::up_to(RETRY_LONGEST);
     let mut began = false;
     loop {
         let Some(inner) = weak.upgrade() else { return };
@@ -103,14 +110,25 @@ async fn sleep_unless(wake: &tokio::sync::Notify) {
     drop(tokio::time::timeout(TICK, wake.notified()).await);
 }
 
-/// Spacing of attempts while the store is away.
-#[derive(Default)]
+/// Spacing of attempts while the store or the disk is away.
 struct Retry {
+    longest: Duration,
     wait: Duration,
     failed: Option<Instant>,
+    /// What the log has heard of it.
+    told: String,
 }
 
 impl Retry {
+    fn up_to(longest: Duration) -> Self {
+        Self {
+            longest,
+            wait: Duration::ZERO,
+            failed: None,
+            told: String::new(),
+        }
+    }
+
     fn may(&self) -> bool {
         self.failed
             .is_none_or(|failed| failed.elapsed() >= self.wait)
@@ -118,11 +136,17 @@ impl Retry {
 
     fn note(&mut self, what: &str, result: Result<()>) {
         match result {
-            Ok(()) => *self = Self::default(),
+            Ok(()) => *self = Self::up_to(self.longest),
             Err(error) => {
-                log::warn!("cannot {what}: {error}");
+                let told = format!("cannot {what}: {error}");
+                if self.told == told {
+                    log::debug!("still {told}");
+                } else {
+                    log::warn!("{told}");
+                    self.told = told;
+                }
                 self.failed = Some(Instant::now());
-                self.wait = (self.wait * 2).clamp(RETRY, RETRY_LONGEST);
+                self.wait = (self.wait * 2).clamp(RETRY, self.longest);
             }
         }
     }

@@ -4,8 +4,8 @@
 //!  append ─▶ open pack (frames in memory and in `open/<salt>`) ──full──▶ frozen (in the outbox, under its name)
 //! ```
 //! A block is compressed and hashed, gets its offset, and is sealed into its place, so several threads can
-//! seal at once. Frames stay in memory until their file is frozen and synced: a failed sync can then be
-//! answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
+//! seal at once. Frames stay in memory until their file is frozen and synced: a failed write or sync can then
+//! be answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +17,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use coffre_format::crypto::key::Keyring;
@@ -41,6 +42,7 @@ use coffre_format::record::Pointer;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::fs::trouble::Trouble;
 use crate::fs::types::Workers;
 use crate::store::Outbox;
 
@@ -68,8 +70,10 @@ struct Filling {
     sealing: usize,
     /// Bytes known to be on disk.
     synced: u32,
-    /// A write failed; the file is written anew before the next sync.
+    /// A write or a sync failed; the file is written anew before it is believed again.
     broken: bool,
+    /// Freezing failed; the next sync of all packs tries it again.
+    stuck: bool,
 }
 
 /// A pack with its name, in the outbox.
@@ -109,7 +113,8 @@ pub struct DataPacks {
     freezing_most: usize,
     freezing: AtomicUsize,
     thawed: tokio::sync::Notify,
-    error: Mutex<Option<Error>>,
+    /// Packs cannot be begun, written or frozen.
+    trouble: Mutex<Option<Trouble>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,7 +122,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DataPacks {
-    /// Packs in `dir` (created), with what an earlier process left there.
+    /// Packs in `dir` (created), with what an earlier process left there; what it left half-written is removed.
     pub fn open(
         dir: PathBuf,
         ring: Arc<Keyring>,
@@ -125,7 +130,33 @@ impl DataPacks {
         workers: Workers,
     ) -> Result<Self> {
         std::fs::create_dir_all(&dir).map_err(|source| Error::io("create", &dir, source))?;
-        let packs = Self {
+        let packs = Self::new(dir, ring, outbox, workers);
+        for useless in packs.find_left()? {
+            std::fs::remove_file(&useless)
+                .map_err(|source| Error::io("remove", &useless, source))?;
+        }
+        packs.find_frozen()?;
+        Ok(packs)
+    }
+
+    /// What an earlier process left in `dir`, which may be absent; nothing in it is changed.
+    pub fn look(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Result<Self> {
+        let packs = Self::new(dir, ring, outbox, Workers::default());
+        if packs.dir.exists() {
+            packs.find_left()?;
+        }
+        packs.find_frozen()?;
+        Ok(packs)
+    }
+
+    /// Whether nothing was left here.
+    pub fn is_empty(&self) -> bool {
+        let state = lock(&self.state);
+        state.left.is_empty() && state.frozen.is_empty()
+    }
+
+    fn new(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox, workers: Workers) -> Self {
+        Self {
             dir,
             ring,
             outbox,
@@ -135,11 +166,8 @@ impl DataPacks {
             freezing_most: FREEZING_MOST,
             freezing: AtomicUsize::new(0),
             thawed: tokio::sync::Notify::new(),
-            error: Mutex::new(None),
-        };
-        packs.find_left()?;
-        packs.find_frozen()?;
-        Ok(packs)
+            trouble: Mutex::default(),
+        }
     }
 
     /// Packs of another length when full, and another number of them in memory beside the open one.
@@ -163,9 +191,11 @@ impl DataPacks {
         let mut frame = vec![0; prepared.frame_length() as usize];
         pack.keys.seal(offset, &prepared, &mut frame);
         let mut filling = lock(&pack.state);
-        if let Err(error) = filling.file.write_all_at(&frame, u64::from(offset)) {
-            log::error!("cannot write {}: {error}", pack.path.display());
+        if !filling.broken
+            && let Err(source) = filling.file.write_all_at(&frame, u64::from(offset))
+        {
             filling.broken = true;
+            self.note(Some(Error::io("write", &pack.path, source)));
         }
         filling.frames.insert(offset, frame.into());
         filling.sealing -= 1;
@@ -222,6 +252,16 @@ impl DataPacks {
         lock(&self.state).frozen.values().copied().collect()
     }
 
+    /// Why no more can be taken, while it cannot.
+    pub fn trouble(&self) -> Option<Error> {
+        lock(&self.trouble).as_ref().map(Trouble::error)
+    }
+
+    /// Time until a sync is to try again what failed, if anything did.
+    pub fn pause(&self) -> Option<Duration> {
+        lock(&self.trouble).as_ref().map(Trouble::pause)
+    }
+
     /// Everything appended so far is on disk. Answers the open pack and how far it is synced.
     pub fn sync(&self) -> Result<Option<(Salt, u32)>> {
         let (packs, current) = {
@@ -234,17 +274,54 @@ impl DataPacks {
                 .collect();
             (packs, state.current.as_ref().map(|pack| pack.salt))
         };
-        if let Some(error) = lock(&self.error).take() {
-            return Err(error);
-        }
         let mut mark = None;
+        let mut failed = None;
         for pack in packs {
-            let synced = pack.sync()?;
-            if Some(pack.salt) == current {
-                mark = Some((pack.salt, synced));
+            match pack.sync() {
+                Ok(synced) if Some(pack.salt) == current => mark = Some((pack.salt, synced)),
+                Ok(_) => {}
+                // The others are synced all the same: the next attempt has less to do.
+                Err(error) => drop(failed.get_or_insert(error)),
             }
         }
-        Ok(mark)
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                self.retry_stuck();
+                Ok(mark)
+            }
+        }
+    }
+
+    /// Freezes what could not be frozen. Its frames are synced where they are, so this fails nobody's fsync.
+    fn retry_stuck(&self) {
+        let waits = |trouble: &Trouble| trouble.was_just_tried();
+        if lock(&self.trouble).as_ref().is_none_or(waits) {
+            return;
+        }
+        let stuck: Vec<Salt> = {
+            let state = lock(&self.state);
+            let stuck = |pack: &&Arc<OpenPack>| lock(&pack.state).stuck;
+            let packs = state.closing.values().filter(stuck);
+            packs.map(|pack| pack.salt).collect()
+        };
+        let freeze = |salt: &Salt| self.freeze(*salt, PackSize::Full).err();
+        let failed = stuck.iter().find_map(freeze);
+        self.note(failed.or_else(|| self.begin().err()));
+    }
+
+    /// Begins a pack, if there is none that takes more.
+    fn begin(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.current.is_none() {
+            state.current = Some(Arc::new(OpenPack::create(&self.dir, &self.ring)?));
+        }
+        Ok(())
+    }
+
+    fn note(&self, error: Option<Error>) {
+        let mut trouble = lock(&self.trouble);
+        *trouble = Trouble::after(trouble.take(), error);
     }
 
     /// Takes the open pack away from writers. Frames that are being sealed still arrive in it.
@@ -338,7 +415,8 @@ impl DataPacks {
             state.current = None;
             // Without frames in the making nobody else would notice that it is full.
         }
-        let pack = Arc::new(OpenPack::create(&self.dir, &self.ring)?);
+        let created = OpenPack::create(&self.dir, &self.ring);
+        let pack = Arc::new(created.inspect_err(|error| self.note(Some(error.clone())))?);
         let offset = pack
             .reserve(needed, self.full)
             .expect("an empty pack has room for one frame");
@@ -367,9 +445,8 @@ impl DataPacks {
             let packs = self.clone();
             let freeze = move || {
                 if let Err(error) = packs.freeze(pack.salt, size) {
-                    log::error!("cannot freeze a pack: {error}");
-                    *lock(&packs.error) = Some(error);
-                    pack.unmark();
+                    pack.mark_stuck();
+                    packs.note(Some(error));
                 }
                 packs.freezing.fetch_sub(1, Ordering::AcqRel);
                 packs.thawed.notify_waiters();
@@ -399,13 +476,15 @@ impl DataPacks {
         (end <= left.bytes.len()).then(|| (left.keys.clone(), left.bytes.slice(start..end)))
     }
 
-    fn find_left(&self) -> Result<()> {
+    /// Takes up the packs of the folder; answers the files that are none.
+    fn find_left(&self) -> Result<Vec<PathBuf>> {
+        let mut useless = Vec::new();
         let failed = |source| Error::io("list", &self.dir, source);
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some() {
                 // A pack that was being written anew; the one it was to replace is still there.
-                std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+                useless.push(path);
                 continue;
             }
             let bytes = std::fs::read(&path).map_err(|source| Error::io("read", &path, source))?;
@@ -425,11 +504,10 @@ impl DataPacks {
                     );
                 }
                 // Its first bytes never reached the disk, so nothing in it was acknowledged.
-                Err(_) => std::fs::remove_file(&path)
-                    .map_err(|source| Error::io("remove", &path, source))?,
+                Err(_) => useless.push(path),
             }
         }
-        Ok(())
+        Ok(useless)
     }
 
     /// Frozen packs of an earlier process: transactions know them by their salt.
@@ -483,7 +561,11 @@ impl OpenPack {
             File::open(dir)?.sync_all()?;
             Ok(file)
         };
-        let file = Arc::new(create().map_err(|source| Error::io("create", &path, source))?);
+        let file = Arc::new(create().map_err(|source| {
+            // Its name is random: whatever is there is its own beginning.
+            drop(std::fs::remove_file(&path));
+            Error::io("create", &path, source)
+        })?);
         fault::point("pack.created");
         let filling = Filling {
             file,
@@ -492,6 +574,7 @@ impl OpenPack {
             sealing: 0,
             synced: 0,
             broken: false,
+            stuck: false,
         };
         Ok(Self {
             salt,
@@ -517,23 +600,28 @@ impl OpenPack {
     /// Whether it waits for freezing; marks it so that only one thread does it.
     fn is_full_and_sealed(&self, full: u32) -> bool {
         let mut filling = lock(&self.state);
-        let ready = filling.sealing == 0 && filling.length > full / 2;
+        let ready = filling.sealing == 0 && !filling.stuck && filling.length > full / 2;
         if ready {
             filling.sealing = usize::MAX / 2;
         }
         ready
     }
 
-    /// A freeze failed: it may be tried again.
-    fn unmark(&self) {
-        lock(&self.state).sealing = 0;
+    /// A freeze failed: no append tries it again, the next sync does.
+    fn mark_stuck(&self) {
+        let mut filling = lock(&self.state);
+        filling.sealing = 0;
+        filling.stuck = true;
     }
 
-    /// fdatasync; after a failure the whole file is written anew, because what it holds is unknown.
+    /// fdatasync; after a failure the whole file is written anew by the next one, because what it holds is unknown.
     fn sync(&self) -> Result<u32> {
-        let (file, length, broken) = {
+        if lock(&self.state).broken {
+            self.rewrite()?;
+        }
+        let (file, length) = {
             let filling = lock(&self.state);
-            if filling.synced == filling.length && !filling.broken {
+            if filling.synced == filling.length {
                 return Ok(filling.synced);
             }
             // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
@@ -542,14 +630,9 @@ impl OpenPack {
             } else {
                 filling.synced
             };
-            (filling.file.clone(), complete, filling.broken)
+            (filling.file.clone(), complete)
         };
-        let result = if broken {
-            Err(rustix::io::Errno::IO)
-        } else {
-            rustix::fs::fdatasync(&*file)
-        };
-        match result {
+        match rustix::fs::fdatasync(&*file) {
             Ok(()) => {
                 fault::point("pack.synced");
                 lock(&self.state).synced = length;
@@ -557,12 +640,12 @@ impl OpenPack {
             }
             Err(source) => {
                 lock(&self.state).broken = true;
-                self.rewrite()?;
                 Err(Error::io("sync", &self.path, source))
             }
         }
     }
 
+    /// Everything sealed so far goes to a new file, which takes the place of the one that is not believed.
     fn rewrite(&self) -> Result<()> {
         let mut filling = lock(&self.state);
         let fresh = self.path.with_extension("new");
@@ -584,10 +667,13 @@ impl OpenPack {
             }
             Ok(file)
         };
-        let file = write().map_err(|source| Error::io("write anew", &self.path, source))?;
+        let file = write().map_err(|source| {
+            // On a full disk it would be in the way of the next attempt.
+            drop(std::fs::remove_file(&fresh));
+            Error::io("write anew", &self.path, source)
+        })?;
         filling.file = Arc::new(file);
         filling.broken = false;
-        filling.synced = 0;
         Ok(())
     }
 
@@ -596,7 +682,7 @@ impl OpenPack {
         if lock(&self.state).broken {
             self.rewrite()?;
         }
-        let filling = lock(&self.state);
+        let mut filling = lock(&self.state);
         // Never in one piece: that would be the whole pack in memory a second time.
         let content = filling.length;
         let frames =
@@ -615,10 +701,16 @@ impl OpenPack {
             filling.file.write_all_at(&ending, u64::from(content))?;
             filling.file.sync_all()
         };
-        finish().map_err(|source| Error::io("finish", &self.path, source))?;
+        if let Err(source) = finish() {
+            filling.broken = true;
+            return Err(Error::io("finish", &self.path, source));
+        }
         fault::point("pack.closed");
         outbox.adopt(name, &self.path)?;
-        outbox.sync()?;
+        outbox.sync().inspect_err(|_| {
+            // A rename whose sync failed is made again, with a sync of its own.
+            outbox.give_back(name, &self.path);
+        })?;
         fault::point("pack.frozen");
         let pack = PackRef {
             name,

@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +43,15 @@ use crate::tree::Changes;
 /// A closed pack with at least this much goes up as it is; a smaller one is settled into the fold's own, in bytes.
 const FREEZE_FROM: u32 = 1024 * 1024;
 
+/// What one fold leaves for the next.
+#[derive(Default)]
+pub(crate) struct FoldTurn {
+    /// Packs whose last users are in the next fold.
+    retired: Vec<Salt>,
+    /// The root has no checkpoint in the journal yet; the segments below this are superfluous once it has.
+    owed: Option<u64>,
+}
+
 /// What a fold took over.
 struct Frozen {
     changes: Arc<Changes>,
@@ -59,15 +69,30 @@ impl Inner {
         let Some(writer) = &self.writer else {
             return Ok(());
         };
-        let mut retired = writer.fold_turn.lock().await;
-        let Some(frozen) = self.freeze(writer, &mut retired) else {
-            return Ok(());
+        let mut turn = writer.fold_turn.lock().await;
+        let folded = self.fold_in_turn(writer, &mut turn).await;
+        let mut unfolded = self
+            .counters
+            .unfolded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *unfolded = folded.as_ref().err().map(ToString::to_string);
+        folded
+    }
+
+    async fn fold_in_turn(&self, writer: &Writer, turn: &mut FoldTurn) -> Result<()> {
+        let Some(frozen) = self.freeze(writer, &mut turn.retired) else {
+            return self.note_again(writer, turn).await;
         };
         fault::point("fold.begun");
         // Writes that sealed a block before the swap may still be about to name it.
         while Arc::strong_count(&frozen.lease) > 1 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // Before anything is made: a disk that takes no journal takes no packs in vain either.
+        let keep = frozen.rolled.await.map_err(|_| Error::Busy {
+            what: "the file system is being closed".into(),
+        })??;
         if let Some(salt) = frozen.closed
             && writer
                 .packs
@@ -93,31 +118,43 @@ impl Inner {
         let made = sink.finish()?;
         fault::point("fold.stored");
         let root = made.child(root);
-        let keep = frozen.rolled.await.map_err(|_| Error::Busy {
-            what: "the file system is being closed".into(),
-        })??;
-        let checkpoint = {
+        {
             let mut core = self.core();
             core.root = root;
             core.frozen = None;
             core.folded = frozen.lsn;
-            Checkpoint {
-                root,
-                lsn: frozen.lsn,
-                merged: core.merged.clone(),
-            }
-        };
+        }
+        turn.owed = Some(keep);
         fault::point("fold.swapped");
-        writer.journal.checkpoint(checkpoint, keep).await?;
+        self.note_again(writer, turn).await?;
         // While the fold ran, a write or reflink may have taken over pieces of the frozen changes as they were.
         let in_use = named_salts(&self.core().active);
         let (kept, gone): (Vec<Salt>, Vec<Salt>) = frozen
             .retiring
             .iter()
             .partition(|salt| in_use.contains(salt));
-        retired.extend(kept);
+        turn.retired.extend(kept);
         writer.packs.forget(&gone);
         fault::point("fold.ended");
+        Ok(())
+    }
+
+    /// The checkpoint of the root, if the journal lacks it. A root is not published before: what it supersedes
+    /// then leaves the outbox, and a crash would find a journal that begins with it.
+    async fn note_again(&self, writer: &Writer, turn: &mut FoldTurn) -> Result<()> {
+        let Some(keep) = turn.owed else {
+            return Ok(());
+        };
+        let checkpoint = {
+            let core = self.core();
+            Checkpoint {
+                root: core.root,
+                lsn: core.folded,
+                merged: core.merged.clone(),
+            }
+        };
+        writer.journal.checkpoint(checkpoint, keep).await?;
+        turn.owed = None;
         Ok(())
     }
 

@@ -107,6 +107,7 @@ impl FoldSink {
     pub(crate) fn finish(mut self) -> Result<Made> {
         self.freeze()?;
         self.outbox.sync()?;
+        // From here on they are the fold's, and stay.
         let named = std::mem::take(&mut self.named);
         Ok(Made { named })
     }
@@ -193,6 +194,17 @@ impl FoldSink {
             self.memory.insert(&child, node);
         }
         Ok(())
+    }
+}
+
+/// A fold that failed leaves no packs behind: the next one makes others, and a full disk would fill with them.
+impl Drop for FoldSink {
+    fn drop(&mut self) {
+        for pack in self.named.values() {
+            if let Err(error) = self.outbox.remove(pack.name) {
+                log::debug!("{error}");
+            }
+        }
     }
 }
 

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use coffre_format::crypto::key::Keyring;
 use coffre_format::id::DeviceId;
 use coffre_format::id::Inode;
-use coffre_format::id::Salt;
 use coffre_format::id::SessionPrefix;
 use coffre_format::record::Place;
 use coffre_format::record::Pointer;
@@ -23,6 +22,7 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::core::Core;
 use crate::fs::data_packs::DataPacks;
+use crate::fs::fold::FoldTurn;
 use crate::fs::journal::Journal;
 use crate::fs::namespace::Context;
 use crate::fs::namespace::Outcome;
@@ -45,6 +45,14 @@ use crate::vault::Vault;
 const ROUNDS: usize = 64;
 /// Journal at which a fold begins, in bytes.
 const JOURNAL_AT: u64 = 64 * 1024 * 1024;
+/// What an operation is to the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// It may take room.
+    Room,
+    /// It gives room back in the end.
+    Relief,
+}
 
 /// What only a writing session has.
 pub(crate) struct Writer {
@@ -52,12 +60,19 @@ pub(crate) struct Writer {
     pub(crate) packs: Arc<DataPacks>,
     pub(crate) outbox: Outbox,
     pub(crate) session: SessionPrefix,
-    /// One fold at a time; holds the packs whose last users are in the next fold.
-    pub(crate) fold_turn: tokio::sync::Mutex<Vec<Salt>>,
+    /// One fold at a time.
+    pub(crate) fold_turn: tokio::sync::Mutex<FoldTurn>,
     /// Set when the tree knows this device.
     pub(crate) begun: tokio::sync::OnceCell<()>,
     /// One publish at a time.
     pub(crate) publishing: tokio::sync::Mutex<Publishing>,
+}
+
+impl Writer {
+    /// Why the local disk takes no changes, while it does not.
+    pub(crate) fn trouble(&self) -> Option<Error> {
+        self.journal.trouble().or_else(|| self.packs.trouble())
+    }
 }
 
 /// Counters for `status`.
@@ -66,6 +81,8 @@ pub(crate) struct Counters {
     pub(crate) speed: AtomicU64,
     pub(crate) queue: AtomicU64,
     pub(crate) last_error: Mutex<Option<String>>,
+    /// Why the last fold failed, if it did.
+    pub(crate) unfolded: Mutex<Option<String>>,
 }
 
 /// Shared by all clones of a file system.
@@ -74,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) shares: Shares,
     pub(crate) nodes: Nodes,
+    /// Packs without a name, which a reader finds as a writer left them.
+    pub(crate) packs: Arc<DataPacks>,
     pub(crate) writer: Option<Writer>,
     core: Mutex<Core>,
     /// Wakes the background task.
@@ -86,6 +105,8 @@ pub(crate) struct Inner {
     /// What a mount must be told.
     pub(crate) stale: Stale,
     pub(crate) closing: tokio::sync::watch::Sender<bool>,
+    /// What opening met, for the status.
+    pub(crate) notices: Vec<String>,
 }
 
 /// What an [`Inner`] is made of.
@@ -93,8 +114,10 @@ pub(crate) struct Parts {
     pub(crate) vault: Vault,
     pub(crate) options: Options,
     pub(crate) nodes: Nodes,
+    pub(crate) packs: Arc<DataPacks>,
     pub(crate) writer: Option<Writer>,
     pub(crate) core: Core,
+    pub(crate) notices: Vec<String>,
 }
 
 impl Inner {
@@ -104,6 +127,7 @@ impl Inner {
             shares: Shares::of(parts.options.memory),
             options: parts.options,
             nodes: parts.nodes,
+            packs: parts.packs,
             writer: parts.writer,
             core: Mutex::new(parts.core),
             wake: tokio::sync::Notify::new(),
@@ -112,6 +136,7 @@ impl Inner {
             names: Mutex::default(),
             stale: Stale::default(),
             closing: tokio::sync::watch::Sender::new(false),
+            notices: parts.notices,
         }
     }
 
@@ -162,7 +187,18 @@ impl Inner {
         operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
         finish: impl FnOnce(&mut Core, T) -> U,
     ) -> Result<U> {
-        self.admit(self.writer()?).await?;
+        self.admit(self.writer()?, Demand::Room).await?;
+        self.run(origin, operation, finish).await
+    }
+
+    /// As [`Inner::operate`], for what gives room back.
+    pub(crate) async fn relieve<T, U>(
+        &self,
+        origin: Origin,
+        operation: impl FnMut(&View<'_, Pinned<'_>>, &Core, &Context) -> Step<Outcome<T>>,
+        finish: impl FnOnce(&mut Core, T) -> U,
+    ) -> Result<U> {
+        self.admit(self.writer()?, Demand::Relief).await?;
         self.run(origin, operation, finish).await
     }
 
@@ -221,11 +257,10 @@ impl Inner {
         let Place::Open { salt, offset } = pointer.place else {
             return self.nodes.data(pointer).await;
         };
-        let writer = self.writer.as_ref();
-        if let Some(read) = writer.and_then(|writer| writer.packs.read(pointer)) {
+        if let Some(read) = self.packs.read(pointer) {
             return read;
         }
-        match writer.and_then(|writer| writer.packs.frozen(salt)) {
+        match self.packs.frozen(salt) {
             Some(frozen) => {
                 let place = Place::Pack {
                     pack: frozen.pack,
@@ -248,13 +283,28 @@ impl Inner {
         self.core().active.weight() >= self.shares.fold_at || writer.journal.size() >= JOURNAL_AT
     }
 
-    /// Holds writers back while the journal, the packs or the fold are behind.
-    pub(crate) async fn admit(&self, writer: &Writer) -> Result<()> {
-        writer.packs.admit().await;
+    /// Holds writers back while the journal, the packs or the fold are behind, and refuses them while the disk
+    /// takes nothing.
+    pub(crate) async fn admit(&self, writer: &Writer, demand: Demand) -> Result<()> {
+        let reserve = match demand {
+            Demand::Room => {
+                writer.packs.admit().await;
+                0
+            }
+            Demand::Relief => self.shares.reserve,
+        };
         let begin = Instant::now();
-        while writer.journal.backlog() > self.shares.backlog_most
-            || self.core().overlay() > self.shares.changes_most
-        {
+        loop {
+            if let Some(error) = writer.trouble() {
+                writer.journal.nudge();
+                if demand == Demand::Room || writer.journal.held() > self.shares.held_most() {
+                    return Err(error.refusing_changes());
+                }
+            }
+            let queued = writer.journal.backlog() > self.shares.backlog_most + reserve;
+            if !queued && self.core().overlay() <= self.shares.changes_most + reserve {
+                return Ok(());
+            }
             if begin.elapsed() > Duration::from_secs(30) {
                 return Err(Refusal::NoSpace.into());
             }
@@ -262,7 +312,6 @@ impl Inner {
             let room = self.room.notified();
             drop(tokio::time::timeout(Duration::from_millis(20), room).await);
         }
-        Ok(())
     }
 }
 

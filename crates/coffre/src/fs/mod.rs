@@ -29,6 +29,7 @@ mod read;
 mod shares;
 mod stale;
 mod status;
+mod trouble;
 mod write;
 
 use std::sync::Arc;

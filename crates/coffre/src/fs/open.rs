@@ -1,5 +1,6 @@
 //! Opening a file system: the journal first, then the newest state the store and this device agree on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use coffre_format::id::Digest;
@@ -9,6 +10,7 @@ use coffre_format::id::SessionPrefix;
 use coffre_format::random;
 use coffre_format::record::Child;
 use coffre_format::record::Key;
+use coffre_format::record::Pointer;
 use coffre_format::record::Record;
 use coffre_format::record::Value;
 use coffre_format::record::tag;
@@ -28,9 +30,11 @@ use crate::fs::inner::Writer;
 use crate::fs::journal::Journal;
 use crate::fs::journal::Start;
 use crate::fs::journal::recover::Recovered;
+use crate::fs::journal::recover::look;
 use crate::fs::journal::recover::recover;
 use crate::fs::namespace::entries;
 use crate::fs::shares::Shares;
+use crate::fs::types::Damage;
 use crate::fs::types::Options;
 use crate::store::Cache;
 use crate::store::Outbox;
@@ -43,11 +47,19 @@ use crate::vault::Vault;
 
 /// Builds the shared part of a file system over an open vault.
 pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
-    let outbox = Outbox::open(&vault.state().outbox())?;
-    let cache = match (options.cache, vault.store().uri().local_path()) {
-        (0, _) | (_, Some(_)) => None,
-        (limit, None) => Some(Cache::open(&options.cache_dir, limit)?),
+    let state = vault.state().path().to_owned();
+    let opened = open_vault(vault, options).await;
+    opened.map_err(|error| error.at_the_start(&state))
+}
+
+async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
+    let mut notices = Vec::new();
+    let writes = vault.access() == Access::ReadWrite;
+    let outbox = match writes {
+        true => Outbox::open(&vault.state().outbox())?,
+        false => Outbox::look(&vault.state().outbox())?,
     };
+    let cache = open_cache(&vault, &options, &mut notices);
     let ring = vault.ring();
     let shares = Shares::of(options.memory);
     let store = vault.store().clone();
@@ -61,16 +73,32 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
     let nodes = Nodes::new(reader, ring.clone(), shares.nodes);
     nodes.take_over(vault.nodes());
     let journal_dir = vault.state().journal();
-    std::fs::create_dir_all(&journal_dir)
-        .map_err(|source| Error::io("create", &journal_dir, source))?;
     let packs_dir = vault.state().path().join("open");
-    let packs = DataPacks::open(packs_dir, ring.clone(), outbox.clone(), options.workers)?;
+    let packs = match writes {
+        true => DataPacks::open(packs_dir, ring.clone(), outbox.clone(), options.workers)?,
+        false => DataPacks::look(packs_dir, ring.clone(), outbox.clone())?,
+    };
     let packs = Arc::new(packs.within(shares.pack, shares.freezing));
-    let recovered = recover(&journal_dir, &ring, |pointer| {
+    let opens = |pointer: &Pointer| {
         packs
             .read(pointer)
             .map_or_else(|| packs.is_named(pointer), |read| read.is_ok())
-    })?;
+    };
+    let recovered = if writes {
+        std::fs::create_dir_all(&journal_dir)
+            .map_err(|source| Error::io("create", &journal_dir, source))?;
+        recover(&journal_dir, &ring, opens)?
+    } else {
+        let found = look(&journal_dir, &ring, opens)?;
+        match (found.damage, options.damage) {
+            (Some(damage), Damage::Refuse) => return Err(damage),
+            (damage, _) => notices.extend(damage.map(|damage| damage.to_string())),
+        }
+        found.recovered
+    };
+    if recovered.is_none() && !packs.is_empty() && notices.is_empty() {
+        return Err(journal_gone(journal_dir));
+    }
     if recovered.as_ref().is_some_and(|recovered| recovered.torn) {
         log::info!(
             "the journal ended in the middle of a write; what was synced before is complete"
@@ -130,7 +158,7 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
             }
             Some(Writer {
                 journal,
-                packs,
+                packs: packs.clone(),
                 outbox,
                 session,
                 fold_turn: tokio::sync::Mutex::default(),
@@ -143,9 +171,36 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
         vault,
         options,
         nodes,
+        packs,
         writer,
         core,
+        notices,
     }))
+}
+
+/// A cache that cannot be used makes reading slower, and nothing else.
+fn open_cache(vault: &Vault, options: &Options, notices: &mut Vec<String>) -> Option<Cache> {
+    if options.cache == 0 || vault.store().uri().local_path().is_some() {
+        return None;
+    }
+    let opened = Cache::open(&options.cache_dir, options.cache);
+    let failed = |error: &Error| {
+        let told = format!("there is no cache, all that is read comes from the store: {error}");
+        log::warn!("{told}");
+        notices.push(told);
+    };
+    opened.inspect_err(failed).ok()
+}
+
+/// Packs are begun by a journal's transactions and named by its checkpoints: without it they are unreadable work.
+fn journal_gone(dir: PathBuf) -> Error {
+    Error::Damaged {
+        file: dir,
+        offset: 0,
+        why: "the journal is gone, but packs of it are in the folders open and outbox beside it; put it back, or \
+              move these two out of the state folder (keep them) to go on with what is in the store"
+            .into(),
+    }
 }
 
 /// Where this session begins.

@@ -107,7 +107,7 @@ impl Filesystem {
     /// Removes a name of anything but a directory; content that is open stays until it is released.
     pub async fn unlink(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
-            .operate(
+            .relieve(
                 self.origin,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
@@ -127,7 +127,7 @@ impl Filesystem {
     /// Removes an empty directory.
     pub async fn remove_directory(&self, parent: Inode, name: &[u8]) -> Result<()> {
         self.inner
-            .operate(
+            .relieve(
                 self.origin,
                 |view, core, context| {
                     let device = core.device().map_err(|_| Refusal::ReadOnly)?;
@@ -285,7 +285,7 @@ impl Filesystem {
 impl Inner {
     /// Removes what is left of a file that nothing names or holds.
     pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
-        self.operate(
+        self.relieve(
             Origin::Kernel,
             |view, core, context| {
                 let device = core.device().map_err(|_| Refusal::ReadOnly)?;

@@ -26,6 +26,8 @@ pub(crate) struct Shares {
     pub(crate) fold_at: usize,
     /// Changes, waiting and being folded, beyond which writers wait.
     pub(crate) changes_most: usize,
+    /// What deletions may take beyond the bounds of all else: they are the way out of a full disk.
+    pub(crate) reserve: usize,
     /// Bytes queued for the journal beyond which writers wait.
     pub(crate) backlog_most: usize,
     /// Bytes written to the journal that are kept until they are synced.
@@ -52,12 +54,13 @@ impl Shares {
     pub(crate) fn of(bound: u64) -> Self {
         let rest = bound.saturating_sub(OWN).max(REST_LEAST);
         let bytes = |part: u64| usize::try_from(rest / part).unwrap_or(usize::MAX);
-        let fold_at = bytes(20);
+        let fold_at = bytes(22);
         let pack = (rest / 13).min(u64::from(PACK_FULL)) as u32;
         let packs = |part: u64| rest / part / u64::from(pack);
         Self {
             fold_at,
             changes_most: fold_at * 3,
+            reserve: bytes(40).min(16 << 20),
             backlog_most: bytes(40).min(16 << 20),
             unsynced_most: bytes(20).min(64 << 20),
             pack,
@@ -70,6 +73,11 @@ impl Shares {
             requests: (rest / 11 / REQUEST).clamp(8, 128) as usize,
         }
     }
+
+    /// Bytes that may wait in memory for a disk that takes nothing; then not even deletions are accepted.
+    pub(crate) fn held_most(&self) -> usize {
+        self.unsynced_most + self.reserve
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +87,7 @@ mod tests {
 
     /// Everything a busy writer keeps at its worst, as the parts are made.
     fn written(shares: &Shares) -> u64 {
-        let changes = shares.changes_most + shares.fold_at;
+        let changes = shares.changes_most + shares.fold_at + shares.reserve;
         let journal = 2 * shares.backlog_most + shares.unsynced_most;
         let packs = (1 + shares.freezing + shares.uploads + 1) * shares.pack as usize;
         (changes + journal + packs) as u64 + shares.requests as u64 * REQUEST

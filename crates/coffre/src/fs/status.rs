@@ -11,6 +11,8 @@ use coffre_format::record::tag;
 
 use crate::error::Result;
 use crate::fs::Filesystem;
+use crate::fs::inner::Inner;
+use crate::fs::inner::Writer;
 use crate::fs::types::DeviceStatus;
 use crate::fs::types::Status;
 use crate::vault;
@@ -114,7 +116,24 @@ impl Filesystem {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
             diverged: heads.diverged.iter().map(ToString::to_string).collect(),
-            warnings: heads.warnings,
+            warnings: [inner.local_warnings(), heads.warnings].concat(),
         }
+    }
+}
+
+impl Inner {
+    /// What is wrong on this machine.
+    fn local_warnings(&self) -> Vec<String> {
+        let mut warnings = self.notices.clone();
+        let trouble = self.writer.as_ref().and_then(Writer::trouble);
+        warnings.extend(trouble.map(|error| error.refusing_changes().to_string()));
+        let unfolded = self.counters.unfolded.lock();
+        let unfolded = unfolded.unwrap_or_else(PoisonError::into_inner).clone();
+        warnings.extend(unfolded.map(|error| {
+            format!("what is written stays in the journal, and cannot be uploaded yet: {error}")
+        }));
+        let cache = self.nodes.reader().cache();
+        warnings.extend(cache.and_then(crate::store::Cache::trouble));
+        warnings
     }
 }

@@ -21,6 +21,8 @@ pub struct Options {
     pub publish_after: std::time::Duration,
     /// Where work runs that waits for the local disk.
     pub workers: Workers,
+    /// What a journal is to one who only reads, if the disk has lost a part of it.
+    pub damage: Damage,
 }
 
 impl Options {
@@ -36,6 +38,14 @@ pub enum Workers {
     /// On the runtime itself, between its other tasks. On a runtime of one thread everything then happens in an order
     /// that a seed decides.
     Runtime,
+}
+/// What opening does where the disk has lost what it had promised to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// Says so, and opens nothing.
+    Refuse,
+    /// Shows what was before, for reading only; the status tells what is lost.
+    ShowBefore,
 }
 /// What fsync waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +245,7 @@ pub struct Status {
     pub last_error: Option<String>,
     /// Devices that have diverged from this one.
     pub diverged: Vec<String>,
-    /// Warnings (withheld heads, read-only slot, …).
+    /// Warnings (a disk that takes no changes, withheld heads, read-only slot, …).
     pub warnings: Vec<String>,
 }
 /// One device, for `status`.

@@ -6,9 +6,11 @@ use coffre_format::record::BLOCK;
 use coffre_format::record::Content;
 use coffre_format::record::Piece;
 
+use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fault;
+use crate::fs::inner::Demand;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace::Privileges;
@@ -35,7 +37,7 @@ impl Inner {
         if data.is_empty() {
             return Ok(());
         }
-        self.admit(writer).await?;
+        self.admit(writer, Demand::Room).await?;
         // From here until the blocks are named, no fold may forget the pack they are in.
         let lease = self.core().lease.clone();
         let parts = seal_blocks(writer, offset, &data)?;
@@ -65,7 +67,12 @@ fn seal_blocks(writer: &Writer, offset: u64, data: &Bytes) -> Result<Vec<(u64, P
         let len = (BLOCK - at).min(u32::try_from(data.len() - done).unwrap_or(BLOCK));
         let bytes = &data[done..done + len as usize];
         let content = if len == BLOCK {
-            Content::Frame(writer.packs.append(bytes)?)
+            Content::Frame(
+                writer
+                    .packs
+                    .append(bytes)
+                    .map_err(Error::refusing_changes)?,
+            )
         } else {
             // A copy, so that a small piece does not hold a whole request in memory.
             Content::Bytes(Bytes::copy_from_slice(bytes))

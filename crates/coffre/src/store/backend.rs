@@ -28,6 +28,7 @@ use opendal::layers::TimeoutLayer;
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::http::Patient;
+use crate::store::probe;
 use crate::store::uri::StoreUri;
 
 /// Where a local store writes before it renames; never part of a listing.
@@ -68,6 +69,8 @@ pub enum Prefix {
     CommitsOf(DeviceId),
     /// Inventories.
     Inventories,
+    /// What probes have left behind.
+    Probes,
 }
 
 /// An object of a listing.
@@ -86,6 +89,8 @@ pub struct Listing {
     pub objects: Vec<Object>,
     /// Names that are none of ours.
     pub foreign: Vec<String>,
+    /// Names that a probe has left behind.
+    pub probes: Vec<String>,
     /// Whether more was offered than is taken.
     pub cut: bool,
 }
@@ -312,6 +317,7 @@ impl Store {
             Prefix::Commits => "commits/".into(),
             Prefix::CommitsOf(device) => format!("commits/{device}/"),
             Prefix::Inventories => "inventory/".into(),
+            Prefix::Probes => probe::PREFIX.into(),
         };
         let mut listing = Listing::default();
         let mut folders = vec![path];
@@ -372,6 +378,11 @@ impl Store {
                         Some(entry.metadata().content_length()).filter(|length| *length > 0);
                     listing.objects.push(Object { name, length });
                 }
+                Err(_) if path.starts_with(probe::PREFIX) => {
+                    if listing.probes.len() < FOREIGN_MOST {
+                        listing.probes.push(path.to_owned());
+                    }
+                }
                 Err(_) if listing.foreign.len() < FOREIGN_MOST => {
                     listing.foreign.push(path.to_owned())
                 }
@@ -404,7 +415,11 @@ impl Store {
         }
     }
 
-    fn writing(&self) -> Result<&Operator> {
+    pub(super) fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    pub(super) fn writing(&self) -> Result<&Operator> {
         let Some(root) = self.uri.local_path() else {
             return Ok(&self.operator);
         };
@@ -465,7 +480,7 @@ fn make_durable(path: &Path) -> Result<()> {
     sync().map_err(|source| Error::io("sync", path, source))
 }
 
-fn failed(operation: &'static str, object: &str, error: &opendal::Error) -> Error {
+pub(super) fn failed(operation: &'static str, object: &str, error: &opendal::Error) -> Error {
     let object = object.to_owned();
     let why = plain(error);
     match error.kind() {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -66,6 +67,8 @@ struct Inner {
     limit: u64,
     state: Mutex<State>,
     open_files: OpenFiles,
+    /// Why it takes nothing, if the last attempt failed.
+    trouble: Mutex<Option<String>>,
 }
 
 /// Sparse files of packs on the local disk. Clones share it.
@@ -85,7 +88,7 @@ impl Cache {
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.parse().ok());
             if let Some(name) = name
-                && let Ok(file) = open(&path)
+                && let Ok(file) = open_existing(&path)
             {
                 state.take(name, &file, Rank::Data);
             }
@@ -95,8 +98,9 @@ impl Cache {
             limit,
             state: Mutex::new(state),
             open_files: OpenFiles::default(),
+            trouble: Mutex::default(),
         }));
-        cache.0.evict(&mut cache.state());
+        cache.0.evict(&mut cache.state(), limit);
         Ok(cache)
     }
 
@@ -112,33 +116,46 @@ impl Cache {
             state.touch(name, &range, None);
         }
         let path = self.path(name);
-        let file = self.0.open_files.get(name, || open(&path)).ok()?;
+        let file = self.0.open_files.get(name, || open_existing(&path)).ok()?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
-        file.read_exact_at(&mut bytes, range.start).ok()?;
+        if let Err(error) = file.read_exact_at(&mut bytes, range.start) {
+            log::debug!("the cache has lost a part of {name}: {error}");
+            self.discard(name, range);
+            return None;
+        }
         Some(bytes.into())
     }
 
     /// Keeps bytes. A disk that does not take them only means that they are fetched again.
     pub fn insert(&self, name: PackName, offset: u64, bytes: &[u8], rank: Rank) {
-        let Some(file) = self.file(name) else { return };
-        if let Err(error) = file.write_all_at(bytes, offset) {
-            log::warn!(
-                "the cache in {} takes nothing: {error}",
-                self.0.dir.display()
-            );
+        let write = || self.file(name)?.write_all_at(bytes, offset);
+        let mut written = write();
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::StorageFull)
+        {
+            // The disk is full before the bound is reached: what is here is what there is room for.
+            let mut state = self.state();
+            let room = state.bytes.saturating_sub(bytes.len() as u64);
+            self.0.evict(&mut state, room);
+            drop(state);
+            written = write();
+        }
+        self.note(written.as_ref().err());
+        if written.is_err() {
             return;
         }
         let mut state = self.state();
         let range = offset..offset + bytes.len() as u64;
         state.cover(name, range.clone());
         state.touch(name, &range, Some(rank));
-        self.0.evict(&mut state);
+        self.0.evict(&mut state, self.0.limit);
     }
 
     /// Takes a whole pack file over by renaming it.
     pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
         let path = self.path(name);
-        let moved = std::fs::rename(file, &path).and_then(|()| open(&path));
+        let moved = std::fs::rename(file, &path).and_then(|()| open_existing(&path));
         self.0.open_files.close(name);
         match moved {
             Ok(file) => {
@@ -146,7 +163,7 @@ impl Cache {
                 let mut state = self.state();
                 state.drop_pack(name);
                 state.take(name, &file, rank);
-                self.0.evict(&mut state);
+                self.0.evict(&mut state, self.0.limit);
             }
             Err(error) => {
                 log::debug!("a published pack does not move into the cache: {error}");
@@ -165,6 +182,29 @@ impl Cache {
         self.state().bytes
     }
 
+    /// Why it takes nothing, if the last attempt failed.
+    pub fn trouble(&self) -> Option<String> {
+        let trouble = self.0.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log hears of the first failure only: reading goes on without the cache.
+    fn note(&self, failure: Option<&std::io::Error>) {
+        let mut trouble = self
+            .0
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let told = failure.map(|error| {
+            let dir = self.0.dir.display();
+            format!("the cache in {dir} takes nothing, what is read comes from the store: {error}")
+        });
+        if let (Some(told), None) = (&told, &*trouble) {
+            log::warn!("{told}");
+        }
+        *trouble = told;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,34 +213,35 @@ impl Cache {
         self.0.dir.join(name.to_string())
     }
 
-    fn file(&self, name: PackName) -> Option<Arc<File>> {
+    fn file(&self, name: PackName) -> std::io::Result<Arc<File>> {
         // Known before it is open: one that is evicted meanwhile covers nothing.
         self.state().packs.entry(name).or_default();
         let path = self.path(name);
-        let create = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-        };
-        self.0
-            .open_files
-            .get(name, create)
-            .map_err(|error| log::warn!("the cache cannot open {}: {error}", path.display()))
-            .ok()
+        self.0.open_files.get(name, || match open_existing(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody may have cleared away what was here.
+                self.discard(name, 0..u64::MAX);
+                std::fs::create_dir_all(&self.0.dir)?;
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&path)
+            }
+            opened => opened,
+        })
     }
 }
 
 impl Inner {
-    /// Punches holes, oldest first, content before nodes, until a tenth is free.
-    fn evict(&self, state: &mut State) {
-        self.evict_down_to(state, PACKS_MOST);
+    /// Punches holes, oldest first, content before nodes, until a tenth of `most` is free.
+    fn evict(&self, state: &mut State, most: u64) {
+        self.evict_down_to(state, most, PACKS_MOST);
     }
 
-    fn evict_down_to(&self, state: &mut State, packs_most: usize) {
-        if state.bytes <= self.limit && state.packs.len() <= packs_most {
+    fn evict_down_to(&self, state: &mut State, most: u64, packs_most: usize) {
+        if state.bytes <= most && state.packs.len() <= packs_most {
             return;
         }
         let mut order: Vec<((PackName, u64), Chunk)> = state
@@ -210,13 +251,13 @@ impl Inner {
             .collect();
         order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
         for ((name, index), _) in order {
-            if state.bytes <= self.limit / 10 * 9 && state.packs.len() <= packs_most / 10 * 9 {
+            if state.bytes <= most / 10 * 9 && state.packs.len() <= packs_most / 10 * 9 {
                 break;
             }
             let range = index * CHUNK..(index + 1) * CHUNK;
             let path = self.dir.join(name.to_string());
             let whole = state.is_only(name, &range);
-            if !whole && let Ok(file) = self.open_files.get(name, || open(&path)) {
+            if !whole && let Ok(file) = self.open_files.get(name, || open_existing(&path)) {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 if let Err(error) = rustix::fs::fallocate(&*file, flags, range.start, CHUNK) {
                     log::debug!("the file system punches no holes: {error}");
@@ -323,8 +364,10 @@ impl State {
     }
 }
 
-fn open(path: &Path) -> std::io::Result<File> {
-    File::options().read(true).write(true).open(path)
+/// On a read-only disk what is there can still be read.
+fn open_existing(path: &Path) -> std::io::Result<File> {
+    let writable = File::options().read(true).write(true).open(path);
+    writable.or_else(|_| File::open(path))
 }
 
 /// Ranges of a file that are no holes.
@@ -345,81 +388,4 @@ fn extents(file: &File) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_kept_over_a_restart_and_only_whole_ones_are_served() {
-        let dir = tempfile::tempdir().unwrap();
-        let name = PackName([1; 16]);
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        cache.insert(name, 65_536, &[7; 65_536], Rank::Data);
-        cache.insert(name, 131_072, &[8; 65_536], Rank::Data);
-        assert_eq!(cache.read(name, 131_000..131_100).unwrap()[..72], [7; 72]);
-        assert!(cache.read(name, 65_000..65_600).is_none());
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        assert_eq!(cache.used(), 131_072);
-        assert_eq!(
-            cache.read(name, 131_072..131_074).unwrap(),
-            [8u8, 8].as_slice()
-        );
-        cache.discard(name, 131_072..131_073);
-        assert!(cache.read(name, 131_072..131_074).is_none());
-        assert!(cache.read(name, 65_536..131_072).is_some());
-    }
-
-    #[test]
-    fn many_packs_need_few_open_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        for index in 0..=200u8 {
-            cache.insert(PackName([index; 16]), 0, &[index; 64], Rank::Data);
-        }
-        for index in 0..=200u8 {
-            assert_eq!(
-                cache.read(PackName([index; 16]), 0..64).unwrap(),
-                [index; 64].as_slice()
-            );
-        }
-        let here = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-        let open = here
-            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-            .filter(|path| path.starts_with(dir.path()))
-            .count();
-        assert!((1..=40).contains(&open), "{open} files are open");
-    }
-
-    #[test]
-    fn many_small_packs_are_evicted_by_their_number() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        for index in 0..100u8 {
-            cache.insert(PackName([index; 16]), 0, &[index; 64], Rank::Data);
-        }
-        cache.0.evict_down_to(&mut cache.state(), 50);
-        assert!(cache.read(PackName([54; 16]), 0..64).is_none());
-        assert!(cache.read(PackName([99; 16]), 0..64).is_some());
-        assert_eq!(cache.used(), 45 * 64);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 45);
-    }
-
-    #[test]
-    fn the_bound_is_kept_and_nodes_stay_longest() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), 8 * CHUNK).unwrap();
-        cache.insert(PackName([0; 16]), 0, &vec![1; CHUNK as usize], Rank::Node);
-        for index in 1..=30u8 {
-            cache.insert(
-                PackName([index; 16]),
-                0,
-                &vec![1; CHUNK as usize],
-                Rank::Data,
-            );
-            assert!(cache.used() <= 8 * CHUNK);
-        }
-        assert!(cache.read(PackName([0; 16]), 0..10).is_some());
-        assert!(cache.read(PackName([30; 16]), 0..10).is_some());
-        assert!(cache.read(PackName([1; 16]), 0..10).is_none());
-    }
-}
+mod tests;

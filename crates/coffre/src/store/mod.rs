@@ -5,6 +5,7 @@ mod cache;
 mod http;
 mod open_files;
 mod outbox;
+mod probe;
 mod reader;
 mod uri;
 
@@ -18,5 +19,8 @@ pub use backend::Store;
 pub use cache::Cache;
 pub use cache::Rank;
 pub use outbox::Outbox;
+pub use probe::Finding;
+pub use probe::Probe;
+pub use probe::Verdict;
 pub use reader::Reader;
 pub use uri::StoreUri;

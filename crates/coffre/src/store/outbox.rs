@@ -39,7 +39,6 @@ impl Outbox {
     pub fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).map_err(|source| Error::io("create", dir, source))?;
         let failed = |source| Error::io("list", dir, source);
-        let mut packs = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path
@@ -47,8 +46,22 @@ impl Outbox {
                 .is_some_and(|extension| extension == TEMPORARY)
             {
                 std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
-                continue;
             }
+        }
+        Self::look(dir)
+    }
+
+    /// What is in the folder, which may be absent; nothing in it is changed.
+    pub fn look(dir: &Path) -> Result<Self> {
+        let failed = |source| Error::io("list", dir, source);
+        let mut packs = BTreeMap::new();
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => Some(entries),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        for entry in entries.into_iter().flatten() {
+            let path = entry.map_err(failed)?.path();
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
@@ -72,23 +85,39 @@ impl Outbox {
             file.write_all(bytes)?;
             file.sync_data()
         };
-        write().map_err(|source| Error::io("write", &temporary, source))?;
+        let written = write().map_err(|source| Error::io("write", &temporary, source));
         fault::point("outbox.written");
-        self.adopt(name, &temporary)
+        written
+            .and_then(|()| self.adopt(name, &temporary))
+            .inspect_err(|_| {
+                // On a full disk it would be in the way of the next attempt.
+                drop(std::fs::remove_file(&temporary));
+            })
     }
 
     /// Takes a complete, synced file over by renaming it.
     pub fn adopt(&self, name: PackName, file: &Path) -> Result<()> {
-        let path = self.path(name);
-        std::fs::rename(file, &path).map_err(|source| Error::io("rename", file, source))?;
+        if self.contains(name) {
+            return Ok(());
+        }
+        // Looked at first: a file that was moved and cannot be read would be in neither place.
+        let length = length(file)?;
+        std::fs::rename(file, self.path(name))
+            .map_err(|source| Error::io("rename", file, source))?;
         fault::point("outbox.renamed");
-        let length = length(&path)?;
         self.0
             .packs
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name, length);
         Ok(())
+    }
+
+    /// Undoes [`Outbox::adopt`]. Where even that fails the pack stays, and adopting it again finds it in place.
+    pub fn give_back(&self, name: PackName, file: &Path) {
+        if std::fs::rename(self.path(name), file).is_ok() {
+            self.forget(name);
+        }
     }
 
     /// fsyncs the folder.

@@ -80,6 +80,16 @@ impl Reader {
         if let Some(bytes) = self.ready(pack, range.clone()) {
             return Ok(bytes);
         }
+        self.read_stored(pack, range, rank).await
+    }
+
+    /// The same from the store, whatever is here.
+    pub async fn read_stored(
+        &self,
+        pack: PackName,
+        range: Range<u64>,
+        rank: Rank,
+    ) -> Result<Bytes> {
         let wide = self.widen(pack, &range);
         let bytes = self.fetch(pack, wide.clone(), rank).await?;
         let (from, until) = (

@@ -236,16 +236,38 @@ impl Nodes {
 
     async fn open(&self, kind: FrameKind, pointer: &Pointer, rank: Rank) -> Result<Vec<u8>> {
         let (pack, range) = extent(pointer)?;
-        for _ in 1..ATTEMPTS {
-            let frame = self.0.reader.read(pack.name, range.clone(), rank).await?;
-            if let Ok(plaintext) = self.unseal(kind, pointer, &pack, &frame) {
-                return Ok(plaintext);
-            }
-            // A damaged cache is a miss: only what the store itself offers, again, is a verdict on it.
-            self.0.reader.discard(pack.name, range.clone());
+        let frame = self.0.reader.read(pack.name, range.clone(), rank).await?;
+        if let Ok(plaintext) = self.unseal(kind, pointer, &pack, &frame) {
+            return Ok(plaintext);
         }
-        let frame = self.0.reader.read(pack.name, range, rank).await?;
-        self.unseal(kind, pointer, &pack, &frame)
+        // A damaged cache is a miss: only what the store itself offers, again, is a verdict on it.
+        let mut verdict = Err(unnamed());
+        for _ in 1..ATTEMPTS {
+            self.0.reader.discard(pack.name, range.clone());
+            let stored = self.0.reader.read_stored(pack.name, range.clone(), rank);
+            verdict = match stored.await {
+                Ok(frame) => self.unseal(kind, pointer, &pack, &frame),
+                Err(error) => Err(error),
+            };
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict.map_err(|error| match self.0.reader.outbox().contains(pack.name) {
+            true => self.damaged(&pack, range.start),
+            false => error,
+        })
+    }
+
+    /// A pack that waits for its upload is spoilt, and the store has no other.
+    fn damaged(&self, pack: &PackRef, offset: u64) -> Error {
+        Error::Damaged {
+            file: self.0.reader.outbox().path(pack.name),
+            offset,
+            why: "it waits for its upload, and the disk has lost a part of it: the files in it cannot be read; \
+                  put the file back, or delete those files so that the rest can be uploaded"
+                .into(),
+        }
     }
 
     fn unseal(

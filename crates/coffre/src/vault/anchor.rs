@@ -18,6 +18,10 @@ use crate::error::Result;
 use crate::fault;
 use crate::vault::state::StateDir;
 
+/// What to do without an anchor.
+pub(super) const WAY_OUT: &str = "restore the file; or move its folder away (keep it: what was not uploaded is in \
+     it) to meet the vault as a new device, which takes what the store offers now as the newest state";
+
 /// The anchor's bytes, if there is one.
 pub(super) fn load(state: &StateDir) -> Result<Option<Vec<u8>>> {
     read_if_there(&state.anchor())
@@ -63,11 +67,16 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .mode(0o600)
         .open(&temporary)
         .map_err(|error| Error::io("create", &temporary, error))?;
-    file.write_all(bytes)
+    let written = file
+        .write_all(bytes)
         .and_then(|()| file.sync_data())
-        .map_err(|error| Error::io("write", &temporary, error))?;
+        .map_err(|error| Error::io("write", &temporary, error));
     fault::point("anchor.written");
-    fs::rename(&temporary, path).map_err(|error| Error::io("replace", path, error))?;
+    written
+        .and_then(|()| {
+            fs::rename(&temporary, path).map_err(|error| Error::io("replace", path, error))
+        })
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
     fault::point("anchor.renamed");
     let folder = path
         .parent()
@@ -77,16 +86,19 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         .map_err(|error| Error::io("sync", folder, error))
 }
 
+/// The anchor contradicts itself.
+pub(super) fn spoilt(state: &StateDir, why: &str) -> Error {
+    Error::Damaged {
+        file: state.anchor(),
+        offset: 0,
+        why: format!("{why}; {WAY_OUT}"),
+    }
+}
+
 fn damaged(state: &StateDir, error: FormatError) -> Error {
     match error {
         FormatError::Unsupported { .. } => Error::Unsupported(format!("the anchor: {error}")),
         FormatError::Random => Error::Secret(error),
-        _ => Error::Damaged {
-            file: state.anchor(),
-            offset: 0,
-            why: format!(
-                "{error}; restore the file, or move its folder away to meet the vault as a new device"
-            ),
-        },
+        _ => spoilt(state, &error.to_string()),
     }
 }

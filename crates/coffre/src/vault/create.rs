@@ -71,6 +71,12 @@ impl Vault {
             let what = "a new vault needs a locked state folder and at least one secret".to_owned();
             return Err(Error::Usage(what));
         }
+        let path = state.path().to_owned();
+        let made = Self::create_locked(store, state, setup).await;
+        made.map_err(|error| error.at_the_start(&path))
+    }
+
+    async fn create_locked(store: Store, state: StateDir, setup: Setup) -> Result<Self> {
         refuse_used(&store, &state).await?;
         let plan = Plan::new(&setup).await?;
         let mut names = Vec::new();

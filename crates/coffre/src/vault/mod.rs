@@ -270,15 +270,27 @@ impl Vault {
             anchor::replace(&state.anchor(), &bytes)?;
             kept::prune(state, heads);
             Ok(true)
-        })?;
-        if saved == Some(true) {
-            memory.basis = Some(hash);
+        });
+        match saved {
+            Ok(Some(true)) => memory.basis = Some(hash),
+            Ok(_) => {}
+            // Reading goes on; only what was learned of the vault is forgotten with this process.
+            Err(error) if state.access() == Access::ReadOnly => memory.notice(format!(
+                "a rollback of the store to before today would not be noticed the next time: {error}"
+            )),
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 }
 
 impl Memory {
+    fn notice(&mut self, what: String) {
+        if !self.notices.contains(&what) {
+            self.notices.push(what);
+        }
+    }
+
     fn device(&self, vault: VaultId) -> Option<DeviceId> {
         let key = self.anchor.device_key.as_ref()?;
         Some(key.device(vault))

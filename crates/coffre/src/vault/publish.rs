@@ -99,6 +99,12 @@ impl Vault {
                 _ => return Ok(None),
             }
         };
+        // A disk that did not take the intent when it was made must have it now: a commit that the anchor
+        // does not know looks like a clone's after a crash.
+        {
+            let mut memory = self.memory();
+            self.save(&mut memory)?;
+        }
         let name = kept::commit_name(device, &intent.point);
         let bytes = Bytes::from(intent.bytes);
         put_and_compare(self.store(), &name, &bytes).await?;

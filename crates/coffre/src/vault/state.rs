@@ -47,15 +47,20 @@ impl StateDir {
         patience: Duration,
     ) -> Result<Self> {
         let path = Self::locate(root, uri);
-        make_folder(root, &path)?;
+        make_folder(root, &path).map_err(|error| error.at_the_start(root))?;
         let file = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
-            .open(&file)
-            .map_err(|error| Error::io("open", &file, error))?;
+            .open(&file);
+        let lock = match (lock, access) {
+            // Whoever only reads can lock a file that cannot be written.
+            (Err(_), Access::ReadOnly) => File::open(&file),
+            (lock, _) => lock,
+        };
+        let lock = lock.map_err(|error| Error::io("open", &file, error).at_the_start(&path))?;
         let state = Self { path, access, lock };
         state.wait_for(operation(access), patience)?;
         Ok(state)

@@ -73,6 +73,17 @@ impl Vault {
             let what = "the state folder is locked for reading only".to_owned();
             return Err(Error::Usage(what));
         }
+        let path = state.path().to_owned();
+        let opened = Self::open_locked(store, state, secret, access).await;
+        opened.map_err(|error| error.at_the_start(&path))
+    }
+
+    async fn open_locked(
+        store: Store,
+        state: StateDir,
+        secret: &Secret,
+        access: Access,
+    ) -> Result<Self> {
         let unlocked = match anchor::load(&state)? {
             Some(bytes) => unlock_known(&store, &state, secret, bytes).await?,
             None => unlock_unknown(&store, &state, secret).await?,
@@ -89,7 +100,7 @@ impl Vault {
     ) -> Result<Self> {
         let ring = Arc::new(unlocked.ring);
         let nodes = Nodes::new(
-            Reader::new(store.clone(), None, Outbox::open(&state.no_outbox())?),
+            Reader::new(store.clone(), None, Outbox::look(&state.no_outbox())?),
             ring.clone(),
             NODE_MEMORY,
         );
@@ -156,6 +167,13 @@ async fn unlock_known(
     bytes: Vec<u8>,
 ) -> Result<Unlocked> {
     let header = anchor::peek(state, &bytes)?;
+    if header
+        .slots
+        .iter()
+        .any(|(_, slot)| vault_of(slot) != Some(header.vault))
+    {
+        return Err(anchor::spoilt(state, "its key slots are not of its vault"));
+    }
     let mut notices = Vec::new();
     let offline = match expected_hint(store, header.vault).await {
         Ok(()) => None,
@@ -170,8 +188,10 @@ async fn unlock_known(
     let mut slots = header.slots.clone();
     let mut opened = try_slots(&slots, secret, header.kdf_floor);
     if opened.is_err() && offline.is_none() {
-        // A slot made elsewhere since; slots of another vault are not worth a derivation.
-        let (listed, _) = fetch_slots(store, &header.slots).await?;
+        // A slot made elsewhere since, or one whose copy here is spoilt; slots of another vault are not worth a
+        // derivation.
+        let (mut listed, _) = fetch_slots(store).await?;
+        listed.retain(|slot| !header.slots.contains(slot));
         let foreign = listed
             .iter()
             .find_map(|(_, slot)| vault_of(slot).filter(|vault| *vault != header.vault));
@@ -227,15 +247,10 @@ async fn expected_hint(store: &Store, expected: VaultId) -> Result<()> {
 /// First contact: everything comes from the store.
 async fn unlock_unknown(store: &Store, state: &StateDir, secret: &Secret) -> Result<Unlocked> {
     if state.holds_work()? {
-        return Err(Error::Damaged {
-            file: state.anchor(),
-            offset: 0,
-            why: "it is gone, but its folder holds a journal or an outbox with work that may not be in the \
-                  store; restore the anchor, or move the folder away to meet the vault as a new device"
-                .to_owned(),
-        });
+        let why = "it is gone, but its folder holds a journal or an outbox with work that may not be in the store";
+        return Err(anchor::spoilt(state, why));
     }
-    let (slots, mut notices) = fetch_slots(store, &[]).await?;
+    let (slots, mut notices) = fetch_slots(store).await?;
     if slots.is_empty() {
         return Err(no_slots(store).await?);
     }
@@ -291,7 +306,7 @@ async fn try_again(
         if opened.is_ok() {
             return Ok((slots, opened));
         }
-        let (again, _) = fetch_slots(store, &[]).await?;
+        let (again, _) = fetch_slots(store).await?;
         if again == slots {
             return Ok((slots, opened));
         }
@@ -327,8 +342,8 @@ fn try_slots(slots: &Slots, secret: &Secret, floor: KdfParams) -> Result<(Keyrin
     Err(refused.unwrap_or(Error::WrongSecret))
 }
 
-/// The slots in the store, except those known already.
-async fn fetch_slots(store: &Store, known: &[(SlotId, Vec<u8>)]) -> Result<(Slots, Vec<String>)> {
+/// The slots in the store.
+async fn fetch_slots(store: &Store) -> Result<(Slots, Vec<String>)> {
     let listing = store.list(Prefix::Slots).await?;
     let ids = listing
         .objects
@@ -337,9 +352,7 @@ async fn fetch_slots(store: &Store, known: &[(SlotId, Vec<u8>)]) -> Result<(Slot
             ObjectName::Slot(id) => Some(id),
             _ => None,
         });
-    let ids: Vec<SlotId> = ids
-        .filter(|id| !known.iter().any(|(other, _)| other == id))
-        .collect();
+    let ids: Vec<SlotId> = ids.collect();
     let mut warnings = Vec::new();
     if ids.len() > SLOTS_MAX {
         warnings.push(format!(

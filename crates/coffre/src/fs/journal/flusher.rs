@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::fs::data_packs::DataPacks;
+use crate::fs::trouble::Trouble;
 use crate::fs::types::Workers;
 
 use super::Due;
@@ -32,6 +33,8 @@ pub(super) struct Flusher {
     unsynced_most: usize,
     /// When a sync ended after which nothing was written that could tell of it.
     idle_since: Option<Instant>,
+    /// Since the disk takes nothing.
+    trouble: Option<Trouble>,
 }
 
 /// A flusher at work.
@@ -55,6 +58,7 @@ impl Flusher {
             written,
             unsynced_most,
             idle_since: None,
+            trouble: None,
         }
     }
 
@@ -88,7 +92,7 @@ impl Flusher {
         let mut queue = self.shared.queue();
         loop {
             let synced = self.shared.progress.borrow().synced;
-            queue = match queue.due(synced, self.watermark_at()) {
+            queue = match queue.due(synced, self.watermark_at(), self.retry_at()) {
                 Due::Now(taken) => return taken,
                 Due::Never => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Due::At(at) => {
@@ -102,13 +106,25 @@ impl Flusher {
 
     fn due(&self) -> Due {
         let synced = self.shared.progress.borrow().synced;
-        self.shared.queue().due(synced, self.watermark_at())
+        self.shared
+            .queue()
+            .due(synced, self.watermark_at(), self.retry_at())
     }
 
     /// After a sync with nothing new, a watermark frame follows, so that damage below it is told from a torn tail.
     fn watermark_at(&self) -> Option<Instant> {
-        let owed = self.idle_since.filter(|_| self.segments.owes_watermark());
-        owed.map(|since| since + LINGER)
+        let owed = self.trouble.is_none() && self.segments.owes_watermark();
+        let since = self.idle_since.filter(|_| owed)?;
+        Some(since + LINGER)
+    }
+
+    /// A disk that failed is tried again by itself.
+    fn retry_at(&self) -> Option<Instant> {
+        let pause = match &self.trouble {
+            Some(trouble) => Some(trouble.pause()),
+            None => self.packs.pause(),
+        };
+        pause.map(|pause| Instant::now() + pause)
     }
 
     /// Writes what was taken. True when it was the last.
@@ -117,12 +133,13 @@ impl Flusher {
         self.write(taken);
         let mut queue = self.shared.queue();
         queue.size = self.segments.size();
+        queue.held = self.segments.unsynced_bytes();
         stop && queue.items.is_empty()
     }
 
     fn write(&mut self, taken: Taken) {
         fault::point("journal.taken");
-        let idle = taken.items.is_empty() && !taken.sync;
+        let idle = taken.items.is_empty() && !taken.sync && !taken.retry;
         for item in taken.items {
             match item {
                 Item::Transactions { first, last, bytes } => {
@@ -141,15 +158,22 @@ impl Flusher {
                 } => {
                     self.segments.write_checkpoint(*checkpoint);
                     fault::point("journal.checkpoint-written");
-                    let result = self.sync_all().and_then(|()| {
+                    let result = self.sync_all();
+                    if result.is_ok() {
                         fault::point("journal.checkpoint-synced");
-                        self.segments.free_below(keep)
-                    });
+                        self.segments.free_below(keep);
+                    }
                     drop(done.send(result));
                 }
             }
         }
-        if taken.sync || self.segments.unsynced_bytes() > self.unsynced_most {
+        let full = self.segments.unsynced_bytes() > self.unsynced_most;
+        let condemned = self.segments.is_condemned() && self.trouble.is_none();
+        if taken.stop {
+            // There is no later.
+            self.trouble = None;
+        }
+        if taken.sync || taken.retry || full || condemned {
             // The error went to the waiters through the progress.
             let _ = self.sync_all();
         } else if idle {
@@ -158,13 +182,53 @@ impl Flusher {
     }
 
     /// fdatasync of the data packs, then of the journal: a frame never stands before what it names.
+    ///
+    /// After a failure, which those who wait are told, everything is written to new files and synced at once;
+    /// where that fails too, the disk is left alone for a while.
     fn sync_all(&mut self) -> Result<()> {
+        if let Some(trouble) = &self.trouble
+            && trouble.was_just_tried()
+        {
+            let error = trouble.error();
+            return self.conclude(Err(error));
+        }
+        let first = self.try_sync();
+        let result = self.conclude(first);
+        let mut last = result.as_ref().err().cloned();
+        if let (Some(error), None) = (&last, &self.trouble) {
+            log::error!("{error}; what was not synced is written to new files");
+            let again = self.try_sync();
+            last = again.as_ref().err().cloned();
+            if again.is_ok() {
+                drop(self.conclude(again));
+            }
+        }
+        self.trouble = Trouble::after(self.trouble.take(), last);
+        let told = self.trouble.as_ref().map(Trouble::error);
+        self.shared
+            .progress
+            .send_modify(|progress| progress.trouble = told);
+        result
+    }
+
+    fn try_sync(&mut self) -> Result<()> {
         let result = self.packs.sync().and_then(|pack| {
             fault::point("journal.data-synced");
             self.segments.sync(pack)
         });
         fault::point("journal.synced");
         self.idle_since = Some(Instant::now());
+        result
+    }
+
+    /// Tells those who wait.
+    fn conclude(&mut self, result: Result<()>) -> Result<()> {
+        if result.is_err() {
+            // Whoever waits now is about to be told; who comes later asks again. In the other order somebody who
+            // comes in between would be neither told nor heard.
+            let mut queue = self.shared.queue();
+            queue.wanted = self.shared.progress.borrow().synced;
+        }
         let written = self.written;
         self.shared.progress.send_modify(|progress| match &result {
             Ok(()) => progress.synced = written,
@@ -173,11 +237,6 @@ impl Flusher {
                 progress.error = Some(error.clone());
             }
         });
-        if result.is_err() {
-            // Nobody waits any more; the next fsync asks again.
-            let mut queue = self.shared.queue();
-            queue.wanted = self.shared.progress.borrow().synced;
-        }
         result
     }
 }

@@ -7,6 +7,9 @@
 //! One flusher writes, on a thread of its own or on its caller's runtime. It takes everything that is queued at once (group commit), seals it into frames that
 //! each carry the digest of the frame before, and syncs the data packs that the transactions name before
 //! the journal itself. A crash therefore loses at most a suffix of what was not synced.
+//!
+//! A disk that takes nothing stops nobody at once: what is not synced stays in memory, whoever waits for a
+//! sync is told, later changes are refused ([`Journal::trouble`]), and the flusher tries again by itself.
 
 mod flusher;
 pub mod recover;
@@ -71,6 +74,8 @@ struct Progress {
     synced: Lsn,
     failures: u64,
     error: Option<Error>,
+    /// The disk takes nothing: what was written after `synced` is in memory only.
+    trouble: Option<Error>,
 }
 
 enum Item {
@@ -99,12 +104,16 @@ struct Queue {
     stop: bool,
     /// Bytes in all segments, for the fold's trigger.
     size: u64,
+    /// Bytes that the flusher took and has not synced.
+    held: usize,
 }
 
 /// What the flusher took from the queue.
 struct Taken {
     items: VecDeque<Item>,
     sync: bool,
+    /// The disk is to be tried again.
+    retry: bool,
     stop: bool,
 }
 
@@ -116,23 +125,26 @@ enum Due {
 }
 
 impl Queue {
-    /// `idle` is when a watermark frame is owed, if nothing else comes.
-    fn due(&mut self, synced: Lsn, idle: Option<Instant>) -> Due {
+    /// `idle` is when a watermark frame is owed, if nothing else comes; `retry` when a disk that failed is tried again.
+    fn due(&mut self, synced: Lsn, idle: Option<Instant>, retry: Option<Instant>) -> Due {
         let now = Instant::now();
         let sync = self.wanted > synced || self.stop;
         let linger = self.since.map(|since| since + LINGER);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if sync || self.urgent || self.bytes >= WRITE_AT || is_due(linger) || is_due(idle) {
+        let full = self.urgent || self.bytes >= WRITE_AT;
+        if sync || full || is_due(linger) || is_due(idle) || is_due(retry) {
             self.bytes = 0;
             self.since = None;
             self.urgent = false;
             return Due::Now(Taken {
                 items: std::mem::take(&mut self.items),
                 sync,
+                retry: is_due(retry),
                 stop: self.stop,
             });
         }
-        linger.or(idle).map_or(Due::Never, Due::At)
+        let next = [linger.or(idle), retry].into_iter().flatten().min();
+        next.map_or(Due::Never, Due::At)
     }
 }
 
@@ -182,6 +194,7 @@ impl Journal {
             synced: lsn,
             failures: 0,
             error: None,
+            trouble: None,
         });
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
@@ -283,6 +296,22 @@ impl Journal {
             done,
         });
         written
+    }
+
+    /// Why nothing reaches the disk, while it does not.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.progress.borrow().trouble.clone()
+    }
+
+    /// Lets the flusher see that the data packs are in trouble.
+    pub fn nudge(&self) {
+        self.shared.wake.notify();
+    }
+
+    /// Bytes that are in memory only because the disk takes nothing.
+    pub fn held(&self) -> usize {
+        let queue = self.shared.queue();
+        queue.bytes + queue.held
     }
 
     /// Bytes that wait in memory for the flusher.

@@ -50,6 +50,11 @@ pub struct Recovered {
     pub torn: bool,
 }
 
+/// What to do about a damaged journal.
+const WAY_OUT: &str = "this had been written safely, so the disk has lost it. `coffre mount --read-only` shows \
+     everything up to there: copy what is not in the store yet; then move the folders journal, open and outbox \
+     out of the state folder (keep them) and mount again";
+
 /// A frame that follows the one before it, and where it is.
 struct Located {
     segment: u64,
@@ -67,37 +72,63 @@ struct Stop {
     why: String,
 }
 
-/// Reads the journal in `dir`; `None` where there is none. `opens` tells whether the frame of an open pack
-/// that a transaction names is on disk and opens.
+/// What a look at a journal found.
+#[derive(Default)]
+pub struct Found {
+    /// What it holds, as far as it can be read; `None` where it never began.
+    pub recovered: Option<Recovered>,
+    /// Why not all of what was synced can be read.
+    pub damage: Option<Error>,
+}
+
+/// Reads the journal in `dir` in order to go on with it; `None` where there is none, or where it never began (it
+/// is removed then). `opens` tells whether the frame of an open pack that a transaction names is on disk and opens.
 pub fn recover(
     dir: &Path,
     ring: &Keyring,
-    mut opens: impl FnMut(&Pointer) -> bool,
+    opens: impl FnMut(&Pointer) -> bool,
 ) -> Result<Option<Recovered>> {
+    let found = look(dir, ring, opens)?;
+    if let Some(damage) = found.damage {
+        return Err(damage);
+    }
+    if found.recovered.is_none() {
+        // A first segment whose checkpoint never reached the disk: nothing was acknowledged, and the journal
+        // begins again.
+        for (_, path) in list(dir)? {
+            std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
+        }
+    }
+    Ok(found.recovered)
+}
+
+/// Reads the journal in `dir` as far as it can be read, and changes nothing.
+pub fn look(dir: &Path, ring: &Keyring, mut opens: impl FnMut(&Pointer) -> bool) -> Result<Found> {
     let segments = list(dir)?;
     let Some((newest, _)) = segments.last() else {
-        return Ok(None);
+        return Ok(Found::default());
     };
     let next_segment = newest + 1;
     let Reading {
-        frames, stop, mark, ..
+        frames,
+        stop,
+        mark,
+        mut damage,
     } = read_frames(&segments, ring)?;
     if let (Some(stop), Some(mark)) = (&stop, mark)
         && (stop.segment, stop.offset) < position(&mark)
     {
-        return Err(damaged(stop));
+        damage.get_or_insert_with(|| damaged(stop));
     }
     let mut journal = Assembled::default();
     for located in frames {
         journal.take(located)?;
     }
     let Some(checkpoint) = journal.checkpoint else {
-        // A first segment whose checkpoint never reached the disk: nothing was acknowledged, and the journal
-        // begins again.
-        for (_, path) in &segments {
-            std::fs::remove_file(path).map_err(|source| Error::io("remove", path, source))?;
-        }
-        return Ok(None);
+        return Ok(Found {
+            recovered: None,
+            damage,
+        });
     };
     let folded = checkpoint.lsn;
     let mut recovered = Recovered {
@@ -122,24 +153,28 @@ pub fn recover(
                 let path = segments.iter().find(|(number, _)| *number == batch.at.0);
                 let path = path.map_or(dir, |(_, path)| path);
                 let why = "a data frame that it names is damaged or gone".into();
-                return Err(damaged(&stop_at(batch.at.0, path, batch.at.1, why)));
+                let stop = stop_at(batch.at.0, path, batch.at.1, why);
+                damage.get_or_insert_with(|| damaged(&stop));
             }
             recovered.torn = true;
             recovered.again = recovered.transactions.split_off(first);
             recovered.transactions.extend_from_slice(&recovered.again);
-            return Ok(Some(recovered.finished()));
+            return Ok(recovered.found(damage));
         }
         recovered.previous = batch.end;
     }
-    Ok(Some(recovered.finished()))
+    Ok(recovered.found(damage))
 }
 
 impl Recovered {
-    fn finished(mut self) -> Self {
+    fn found(mut self, damage: Option<Error>) -> Found {
         if let Some(last) = self.transactions.last() {
             self.lsn = last.lsn;
         }
-        self
+        Found {
+            recovered: Some(self),
+            damage,
+        }
     }
 }
 
@@ -151,7 +186,7 @@ fn damaged(stop: &Stop) -> Error {
     Error::Damaged {
         file: stop.path.clone(),
         offset: u64::from(stop.offset),
-        why: stop.why.clone(),
+        why: format!("{}; {WAY_OUT}", stop.why),
     }
 }
 
@@ -164,6 +199,8 @@ struct Reading {
     stop: Option<Stop>,
     /// How far the journal is known to have been synced, by any frame that opens.
     mark: Option<Watermark>,
+    /// A segment of which not even the beginning opens.
+    damage: Option<Error>,
 }
 
 /// Reads all segments in order.
@@ -186,7 +223,9 @@ fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<Reading> {
             }
             // The preamble is synced before the first frame is written.
             Err(error) if bytes.len() > PREAMBLE as usize => {
-                return Err(damaged(&stop_at(*number, path, 0, error.to_string())));
+                let stop = stop_at(*number, path, 0, error.to_string());
+                reading.damage = Some(damaged(&stop));
+                break;
             }
             // Created, but not even its first bytes reached the disk.
             Err(error) => {

@@ -1,8 +1,9 @@
 //! Writing journal segments: sealing frames, rolling over, syncing, and surviving a failed sync.
 //!
-//! What a failed fdatasync leaves on disk is unknown, and Linux reports it only once. So the file is
-//! condemned: everything that was not known to be synced is kept in memory and written again to a new
-//! segment, whose first frame names the last frame that was synced.
+//! What a failed write or fdatasync leaves on disk is unknown, and Linux reports it only once. So the file
+//! is condemned: everything that was not known to be synced is kept in memory, and the next sync writes it to
+//! a new segment, whose first frame names the last frame that was synced. A condemned segment in which
+//! nothing was synced is removed at once: on a full disk it would be in the way of the next.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -65,8 +66,10 @@ pub(super) struct Segments {
     synced: (Digest, Watermark),
     unsynced: Vec<Unsynced>,
     unsynced_bytes: usize,
-    /// A write failed: the file is as condemned as after a failed sync.
-    broken: Option<Error>,
+    /// The open segment is condemned: nothing is written to it any more.
+    condemned: bool,
+    /// Number of the next segment; one that could not be created is not tried again.
+    next: u64,
     owes_watermark: bool,
     /// Bytes of closed segments that are not freed.
     closed: u64,
@@ -90,29 +93,47 @@ impl Segments {
             synced: (start.previous, watermark),
             unsynced: Vec::new(),
             unsynced_bytes: 0,
-            broken: None,
+            condemned: false,
+            next: start.segment + 1,
             owes_watermark: false,
         })
     }
 
     pub(super) fn write(&mut self, first: Lsn, last: Lsn, bytes: Vec<u8>) {
         debug_assert!(first <= last);
-        self.write_batch(first, &bytes);
+        let written = self.write_batch(first, &bytes);
+        self.note(written);
         self.unsynced_bytes += bytes.len();
         self.unsynced.push(Unsynced::Batch { first, bytes });
     }
 
     pub(super) fn write_checkpoint(&mut self, checkpoint: Checkpoint) {
         let checkpoint = Box::new(checkpoint);
+        if let (true, Some(Unsynced::Checkpoint(last))) = (self.condemned, self.unsynced.last_mut())
+        {
+            // Asked for again while the disk takes nothing.
+            *last = checkpoint;
+            return;
+        }
         let frame = JournalFrame::Checkpoint(self.header(checkpoint.lsn), checkpoint.clone());
-        self.write_frames(vec![frame]);
+        let written = self.write_frames(vec![frame]);
+        self.note(written);
         self.unsynced.push(Unsynced::Checkpoint(checkpoint));
     }
 
     pub(super) fn write_watermark(&mut self, lsn: Lsn) {
         self.owes_watermark = false;
         let frame = JournalFrame::Watermark(self.header(lsn));
-        self.write_frames(vec![frame]);
+        let written = self.write_frames(vec![frame]);
+        self.note(written);
+    }
+
+    /// The next sync answers a failed write by writing everything to a new file.
+    fn note(&mut self, written: Result<()>) {
+        if let Err(error) = written {
+            log::warn!("the journal goes on in a new file: {error}");
+            self.condemn();
+        }
     }
 
     /// Whether nothing has been written since the last sync that could tell of it.
@@ -136,38 +157,48 @@ impl Segments {
         self.open.file = std::os::fd::OwnedFd::from(reader).into();
     }
 
-    /// Closes the (synced) segment and begins another. Answers the new number.
+    /// Whether what was written last waits for a new segment.
+    pub(super) fn is_condemned(&self) -> bool {
+        self.condemned
+    }
+
+    /// Later frames go to a segment (of a synced journal) that holds nothing yet. Answers its number.
     pub(super) fn roll(&mut self) -> Result<u64> {
-        self.closed += u64::from(self.open.offset);
-        self.open = Open::create(&self.dir, self.open.number + 1, &self.ring)?;
-        fault::point("journal.rolled");
+        if self.open.offset > PREAMBLE {
+            let full = self.open.offset;
+            self.begin_next()?;
+            self.closed += u64::from(full);
+        }
         Ok(self.open.number)
     }
 
-    /// Removes segments that a checkpoint has made superfluous.
-    pub(super) fn free_below(&mut self, keep: u64) -> Result<()> {
-        for (number, path) in list(&self.dir)? {
-            if number < keep {
-                std::fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
-                fault::point("journal.segment-freed");
+    /// Removes segments that a checkpoint has made superfluous. One that stays is met again by the next
+    /// checkpoint, and by a recovery that knows it is too old.
+    pub(super) fn free_below(&mut self, keep: u64) {
+        let freed = list(&self.dir).and_then(|segments| {
+            for (number, path) in segments {
+                if number < keep {
+                    std::fs::remove_file(&path)
+                        .map_err(|source| Error::io("remove", &path, source))?;
+                    fault::point("journal.segment-freed");
+                }
             }
+            folder_size(&self.dir)
+        });
+        match freed {
+            Ok(size) => self.closed = size.saturating_sub(u64::from(self.open.offset)),
+            Err(error) => log::warn!("an old part of the journal stays: {error}"),
         }
-        self.closed = folder_size(&self.dir)?.saturating_sub(u64::from(self.open.offset));
-        Ok(())
     }
 
-    /// Everything written so far is on disk, or the file is condemned and the error answered.
+    /// Everything written so far is on disk; or the error is answered and the file condemned.
     pub(super) fn sync(&mut self, pack: Option<(Salt, u32)>) -> Result<()> {
-        let result = match self.broken.take() {
-            Some(error) => Err(error),
-            None => rustix::fs::fdatasync(&self.open.file)
-                .map_err(|source| Error::io("sync", &self.open.path, source)),
-        };
-        if let Err(error) = result {
-            // Where even that fails, the next sync must not trust the condemned file either.
-            self.rewrite()
-                .unwrap_or_else(|again| self.broken = Some(again));
-            return Err(error);
+        if self.condemned {
+            self.rewrite()?;
+        }
+        if let Err(source) = rustix::fs::fdatasync(&self.open.file) {
+            self.condemn();
+            return Err(Error::io("sync", &self.open.path, source));
         }
         let watermark = Watermark {
             segment: self.open.number,
@@ -178,38 +209,64 @@ impl Segments {
         self.unsynced.clear();
         self.unsynced_bytes = 0;
         self.owes_watermark = true;
-        if self.open.offset >= SEGMENT_FULL {
-            self.roll()?;
+        if self.open.offset >= SEGMENT_FULL
+            && let Err(error) = self.roll()
+        {
+            // What was asked for is on disk; this segment becomes longer than others.
+            log::warn!("no new part of the journal could be begun: {error}");
         }
         Ok(())
     }
 
-    /// After a failure: writes everything above the watermark to a new segment (synced by the next sync).
+    /// Nothing is written to this file any more, and no sync of it is believed.
+    fn condemn(&mut self) {
+        self.condemned = true;
+        if !self.holds_synced() {
+            self.open.discard();
+        }
+    }
+
+    /// Whether anything that was acknowledged is in the open segment.
+    fn holds_synced(&self) -> bool {
+        self.synced.1.segment == self.open.number
+    }
+
+    /// Writes everything above the watermark to a new segment, which the caller syncs.
     fn rewrite(&mut self) -> Result<()> {
-        log::error!(
-            "journal {} failed to sync; continuing in a new segment",
-            self.open.path.display()
-        );
-        self.roll()?;
+        let left = self.holds_synced().then_some(self.open.offset);
+        self.begin_next()?;
+        self.closed += left.map_or(0, u64::from);
+        self.condemned = false;
         self.previous = self.synced.0;
+        let mut failed = None;
         for unsynced in std::mem::take(&mut self.unsynced) {
-            match unsynced {
-                Unsynced::Batch { first, bytes } => {
-                    self.write_batch(first, &bytes);
-                    self.unsynced.push(Unsynced::Batch { first, bytes });
-                }
+            let written = match &unsynced {
+                Unsynced::Batch { first, bytes } => self.write_batch(*first, bytes),
                 Unsynced::Checkpoint(checkpoint) => {
-                    let frame =
-                        JournalFrame::Checkpoint(self.header(checkpoint.lsn), checkpoint.clone());
-                    self.write_frames(vec![frame]);
-                    self.unsynced.push(Unsynced::Checkpoint(checkpoint));
+                    self.write_frames(vec![JournalFrame::Checkpoint(
+                        self.header(checkpoint.lsn),
+                        checkpoint.clone(),
+                    )])
                 }
+            };
+            self.unsynced.push(unsynced);
+            if let Err(error) = written {
+                self.condemn();
+                failed.get_or_insert(error);
             }
         }
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn begin_next(&mut self) -> Result<()> {
+        let number = self.next;
+        self.next += 1;
+        self.open = Open::create(&self.dir, number, &self.ring)?;
+        fault::point("journal.rolled");
         Ok(())
     }
 
-    fn write_batch(&mut self, first: Lsn, bytes: &[u8]) {
+    fn write_batch(&mut self, first: Lsn, bytes: &[u8]) -> Result<()> {
         let count = bytes.len().div_ceil(PART);
         let frames = bytes
             .chunks(PART)
@@ -223,7 +280,7 @@ impl Segments {
                 JournalFrame::Transactions(self.header(first), part, chunk.to_vec())
             })
             .collect();
-        self.write_frames(frames);
+        self.write_frames(frames)
     }
 
     fn header(&self, lsn: Lsn) -> FrameHeader {
@@ -236,40 +293,37 @@ impl Segments {
     }
 
     /// Seals frames one after another (each names the one before) and writes them with one call.
-    fn write_frames(&mut self, frames: Vec<JournalFrame>) {
+    fn write_frames(&mut self, frames: Vec<JournalFrame>) -> Result<()> {
+        if self.condemned {
+            // They are kept, and the next sync writes them.
+            return Ok(());
+        }
         let mut out = Vec::new();
         for mut frame in frames {
             frame.header_mut().previous = self.previous;
-            let sealed = frame.encode().and_then(|plain| {
-                prepare(
-                    self.ring.structure(),
-                    frame.kind(),
-                    &plain,
-                    Compression::Off,
-                )
-            });
-            let prepared = match sealed {
-                Ok(prepared) => prepared,
-                Err(error) => {
-                    self.broken = Some(Error::of_object(self.open.path.display(), error));
-                    return;
-                }
-            };
+            let prepared = frame
+                .encode()
+                .and_then(|plain| {
+                    prepare(
+                        self.ring.structure(),
+                        frame.kind(),
+                        &plain,
+                        Compression::Off,
+                    )
+                })
+                .map_err(|error| Error::of_object(self.open.path.display(), error))?;
             let at = out.len();
             out.resize(at + prepared.frame_length() as usize, 0);
             let offset = self.open.offset + at as u32;
             self.open.keys.seal(offset, &prepared, &mut out[at..]);
             self.previous = prepared.digest();
         }
-        if let Err(source) = self
-            .open
+        self.open
             .file
             .write_all_at(&out, u64::from(self.open.offset))
-        {
-            // The next sync answers it and starts over in a new file.
-            self.broken = Some(Error::io("write", &self.open.path, source));
-        }
+            .map_err(|source| Error::io("write", &self.open.path, source))?;
         self.open.offset += out.len() as u32;
+        Ok(())
     }
 }
 
@@ -284,18 +338,23 @@ impl Open {
         };
         let keys =
             PackKeys::new(ring, &preamble).map_err(|error| Error::of_object("journal", error))?;
-        let create = || -> std::io::Result<File> {
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(&path)?;
+        let failed = |source| Error::io("create", &path, source);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(failed)?;
+        let begin = || -> std::io::Result<()> {
             file.write_all_at(&preamble.encode(), 0)?;
             file.sync_data()?;
-            File::open(dir)?.sync_all()?;
-            Ok(file)
+            File::open(dir)?.sync_all()
         };
-        let file = create().map_err(|source| Error::io("create", &path, source))?;
+        begin().map_err(|source| {
+            // Half of a preamble does no harm to a recovery; it is only in the way.
+            drop(std::fs::remove_file(&path));
+            failed(source)
+        })?;
         Ok(Self {
             path,
             file,
@@ -304,13 +363,24 @@ impl Open {
             offset: PREAMBLE,
         })
     }
+
+    /// Gives the room of a segment back that nobody will read. What cannot be removed does no harm.
+    fn discard(&self) {
+        drop(std::fs::remove_file(&self.path));
+        drop(self.file.set_len(0));
+    }
 }
 
 /// Segments of a folder in ascending order.
 pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let failed = |source| Error::io("list", dir, source);
     let mut segments = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(failed)? {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed(error)),
+    };
+    for entry in entries.into_iter().flatten() {
         let path = entry.map_err(failed)?.path();
         let number = path
             .file_name()

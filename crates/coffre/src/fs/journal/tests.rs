@@ -378,8 +378,8 @@ fn after_a_failed_sync_everything_unsynced_is_written_again_elsewhere() {
     segments.write(Lsn(1), Lsn(1), batch(1).1);
     segments.sync(None).unwrap();
     segments.write(Lsn(2), Lsn(2), batch(2).1);
-    segments.break_file();
     segments.write(Lsn(3), Lsn(3), batch(3).1);
+    segments.break_file();
     assert!(segments.sync(None).is_err(), "the failure is told");
     segments.write(Lsn(4), Lsn(4), batch(4).1);
     segments.sync(None).unwrap();

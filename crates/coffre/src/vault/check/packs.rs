@@ -158,6 +158,11 @@ impl Inspection<'_> {
         let foreign = listing.foreign.iter().take(NOTES_MAX);
         let notes = foreign.map(|name| format!("{name} is none of Coffre's objects"));
         self.report.notes.extend(notes);
+        let left = self.vault.store().list(Prefix::Probes).await?.probes;
+        let probes = left.iter().take(NOTES_MAX);
+        let notes = probes
+            .map(|name| format!("{name} was left behind by a probe; `coffre doctor` removes it"));
+        self.report.notes.extend(notes);
         Ok(())
     }
 
