@@ -101,6 +101,7 @@ fn usage_is_exit_code_2() {
         &["ls", "nonsense://bucket/x"],
         &["ls", "s3://bucket/x?secret_access_key=abc"],
         &["mount", "--memory", "lots", "vault", "dir"],
+        &["mount", "--memory", "16M", "vault", "dir"],
     ] {
         machine.fails(2, arguments);
     }

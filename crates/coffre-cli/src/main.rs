@@ -30,6 +30,10 @@ use crate::output::Output;
 use crate::settings::Context;
 use crate::settings::Global;
 
+/// Gives back what is freed, however many threads it came from: the bound of memory is one of resident memory.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A drive that its storage provider cannot read, alter, roll back or hold hostage
 #[derive(Debug, Parser)]
 #[command(

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use coffre::Error;
+use coffre::fs::Options;
 use coffre::fs::Queue;
 use coffre::store::Store;
 use coffre::store::StoreUri;
@@ -216,9 +217,18 @@ impl Target {
         Ok(Queue::Bytes(size))
     }
 
-    /// Bound of memory.
+    /// Bound of memory; one that could not be kept is refused.
     pub fn memory(&self, flag: Option<u64>) -> anyhow::Result<u64> {
-        setting(flag, self.profile.memory.as_deref(), MEMORY)
+        let memory = setting(flag, self.profile.memory.as_deref(), MEMORY)?;
+        if memory < Options::MEMORY_LEAST {
+            let what = format!(
+                "a bound of {} of memory cannot be kept; give at least {}",
+                units::size(memory),
+                units::size(Options::MEMORY_LEAST)
+            );
+            return Err(Error::Usage(what).into());
+        }
+        Ok(memory)
     }
 }
 

@@ -115,6 +115,15 @@ impl ObjectHash {
     pub fn of(object: &[u8]) -> Self {
         Self(*blake3::hash(object).as_bytes())
     }
+
+    /// The same of an object that is not in one piece.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
 }
 
 impl PackName {

@@ -259,24 +259,25 @@ impl PackKeys {
     /// (exactly [`PACK_FULL`] if `Full`, else Padmé's size, at least [`PACK_LEAST`]). Closing twice gives the
     /// same bytes.
     pub fn close(&self, bytes: &mut Vec<u8>, frames: u32, size: PackSize) -> Result<()> {
-        let too_large = FormatError::TooLarge {
-            what: PACK,
-            limit: u64::from(PACK_FULL),
-        };
-        let offset = u32::try_from(bytes.len()).map_err(|_| too_large.clone())?;
-        let end = self.end_frame(offset, frames)?;
-        bytes.extend_from_slice(&end);
-        let length = u32::try_from(bytes.len()).map_err(|_| too_large.clone())?;
-        if length > PACK_FULL {
-            return Err(too_large);
-        }
+        let offset = u32::try_from(bytes.len()).map_err(|_| too_large())?;
+        bytes.extend_from_slice(&self.ending(offset, frames, size)?);
+        Ok(())
+    }
+
+    /// What [`PackKeys::close`] adds to a pack whose content ends at `offset`.
+    pub fn ending(&self, offset: u32, frames: u32, size: PackSize) -> Result<Vec<u8>> {
+        let mut bytes = self.end_frame(offset, frames)?;
+        let length = u32::try_from(bytes.len())
+            .ok()
+            .and_then(|end| offset.checked_add(end))
+            .filter(|length| *length <= PACK_FULL)
+            .ok_or_else(too_large)?;
         let whole = match size {
             PackSize::Full => PACK_FULL,
             PackSize::Padded => padme(length).clamp(PACK_LEAST, PACK_FULL),
         };
-        let padding = self.padding((whole - length) as usize);
-        bytes.extend_from_slice(&padding);
-        Ok(())
+        bytes.extend_from_slice(&self.padding((whole - length) as usize));
+        Ok(bytes)
     }
 
     /// Checks what follows the last content frame at `offset`: `end` frame and padding up to the end of the
@@ -380,6 +381,13 @@ fn mask(key: &[u8; 32], nonce: &[u8; NONCE], header: &[u8; HEADER]) -> [u8; HEAD
         *byte ^= clear;
     }
     masked
+}
+
+fn too_large() -> FormatError {
+    FormatError::TooLarge {
+        what: PACK,
+        limit: u64::from(PACK_FULL),
+    }
 }
 
 /// Padmé (Nikitin et al., PoPETs 2019): the size that keeps only O(log log length) bits.

@@ -162,8 +162,10 @@ impl Filesystem for Requests {
         }
         // Each refusal names the nearest value that is accepted.
         let _ = config.set_max_write(1024 * 1024);
-        let _ = config.set_max_background(128);
-        let _ = config.set_congestion_threshold(96);
+        // What waits here holds its content in memory, a mebibyte at most.
+        let waiting = u16::try_from(self.vault.requests_most()).unwrap_or(u16::MAX);
+        let _ = config.set_max_background(waiting);
+        let _ = config.set_congestion_threshold((waiting / 4 * 3).max(1));
         let _ = config.set_time_granularity(Duration::from_nanos(1));
         Ok(())
     }

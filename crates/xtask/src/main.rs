@@ -1,9 +1,10 @@
-//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask peers`.
+//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask peers`, `cargo xtask soak`.
 
 mod garage;
 mod peers;
 mod run;
 mod setup;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "garage" => garage::run(),
         "peers" => peers::run(&rest),
+        "soak" => soak::run(&rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -33,4 +35,5 @@ fn main() -> ExitCode {
 const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
-cargo xtask peers           speed beside a plain folder and gocryptfs, in one run";
+cargo xtask peers           speed beside a plain folder and gocryptfs, in one run
+cargo xtask soak            a long life of a mount, with its memory, handles, disk and pace watched";

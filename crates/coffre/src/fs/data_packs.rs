@@ -46,7 +46,7 @@ use crate::fs::trouble::Trouble;
 use crate::fs::types::Workers;
 use crate::store::Outbox;
 
-/// Frozen packs that may wait in memory for their sync before writers are held back.
+/// Packs that may wait in memory for their sync before writers are held back, where nothing else is said.
 const FREEZING_MOST: usize = 4;
 
 /// A pack that is being filled.
@@ -108,6 +108,9 @@ pub struct DataPacks {
     outbox: Outbox,
     workers: Workers,
     state: Mutex<State>,
+    /// Length of a full pack.
+    full: u32,
+    freezing_most: usize,
     freezing: AtomicUsize,
     thawed: tokio::sync::Notify,
     /// Packs cannot be begun, written or frozen.
@@ -159,10 +162,20 @@ impl DataPacks {
             outbox,
             workers,
             state: Mutex::default(),
+            full: PACK_FULL,
+            freezing_most: FREEZING_MOST,
             freezing: AtomicUsize::new(0),
             thawed: tokio::sync::Notify::new(),
             trouble: Mutex::default(),
         }
+    }
+
+    /// Packs of another length when full, and another number of them in memory beside the open one.
+    #[must_use]
+    pub fn within(mut self, full: u32, freezing_most: usize) -> Self {
+        self.full = full.min(PACK_FULL);
+        self.freezing_most = freezing_most;
+        self
     }
 
     /// Seals `plaintext` (at most 128 KiB) into the open pack.
@@ -201,9 +214,9 @@ impl DataPacks {
 
     /// Waits while too many frozen packs wait for the disk.
     pub async fn admit(&self) {
-        while self.freezing.load(Ordering::Acquire) >= FREEZING_MOST {
+        while self.freezing.load(Ordering::Acquire) >= self.freezing_most {
             let thawed = self.thawed.notified();
-            if self.freezing.load(Ordering::Acquire) >= FREEZING_MOST {
+            if self.freezing.load(Ordering::Acquire) >= self.freezing_most {
                 thawed.await;
             }
         }
@@ -395,7 +408,7 @@ impl DataPacks {
         let needed = prepared.frame_length();
         let mut state = lock(&self.state);
         if let Some(pack) = state.current.clone() {
-            if let Some(offset) = pack.reserve(needed) {
+            if let Some(offset) = pack.reserve(needed, self.full) {
                 return Ok((pack, offset));
             }
             state.closing.insert(pack.salt, pack.clone());
@@ -405,7 +418,7 @@ impl DataPacks {
         let created = OpenPack::create(&self.dir, &self.ring);
         let pack = Arc::new(created.inspect_err(|error| self.note(Some(error.clone())))?);
         let offset = pack
-            .reserve(needed)
+            .reserve(needed, self.full)
             .expect("an empty pack has room for one frame");
         state.current = Some(pack.clone());
         Ok((pack, offset))
@@ -418,15 +431,20 @@ impl DataPacks {
             state
                 .closing
                 .values()
-                .filter(|pack| pack.is_full_and_sealed())
+                .filter(|pack| pack.is_full_and_sealed(self.full))
                 .cloned()
                 .collect()
+        };
+        let size = if self.full == PACK_FULL {
+            PackSize::Full
+        } else {
+            PackSize::Padded
         };
         for pack in full {
             self.freezing.fetch_add(1, Ordering::AcqRel);
             let packs = self.clone();
             let freeze = move || {
-                if let Err(error) = packs.freeze(pack.salt, PackSize::Full) {
+                if let Err(error) = packs.freeze(pack.salt, size) {
                     pack.mark_stuck();
                     packs.note(Some(error));
                 }
@@ -568,10 +586,10 @@ impl OpenPack {
         })
     }
 
-    fn reserve(&self, length: u32) -> Option<u32> {
+    fn reserve(&self, length: u32, full: u32) -> Option<u32> {
         let mut filling = lock(&self.state);
         let offset = filling.length;
-        if offset + length + END_FRAME > PACK_FULL {
+        if offset + length + END_FRAME > full {
             return None;
         }
         filling.length += length;
@@ -580,9 +598,9 @@ impl OpenPack {
     }
 
     /// Whether it waits for freezing; marks it so that only one thread does it.
-    fn is_full_and_sealed(&self) -> bool {
+    fn is_full_and_sealed(&self, full: u32) -> bool {
         let mut filling = lock(&self.state);
-        let ready = filling.sealing == 0 && !filling.stuck && filling.length > PACK_FULL / 2;
+        let ready = filling.sealing == 0 && !filling.stuck && filling.length > full / 2;
         if ready {
             filling.sealing = usize::MAX / 2;
         }
@@ -667,22 +685,22 @@ impl OpenPack {
             self.rewrite()?;
         }
         let mut filling = lock(&self.state);
-        let mut bytes = Vec::with_capacity(PACK_FULL as usize);
-        bytes.extend_from_slice(&self.preamble.encode());
-        for frame in filling.frames.values() {
-            bytes.extend_from_slice(frame);
-        }
-        let content = bytes.len();
+        // Never in one piece: that would be the whole pack in memory a second time.
+        let content = filling.length;
         let frames =
             u32::try_from(filling.frames.len()).expect("a pack has fewer than 2^32 frames");
-        self.keys
-            .close(&mut bytes, frames, size)
+        let ending = self
+            .keys
+            .ending(content, frames, size)
             .map_err(|error| Error::of_object("data pack", error))?;
-        let name = PackName::of(&ObjectHash::of(&bytes));
+        let preamble = self.preamble.encode();
+        let sealed = filling.frames.values().map(|frame| &frame[..]);
+        let parts = std::iter::once(&preamble[..])
+            .chain(sealed)
+            .chain([&ending[..]]);
+        let name = PackName::of(&ObjectHash::of_parts(parts));
         let finish = || -> std::io::Result<()> {
-            filling
-                .file
-                .write_all_at(&bytes[content..], content as u64)?;
+            filling.file.write_all_at(&ending, u64::from(content))?;
             filling.file.sync_all()
         };
         if let Err(source) = finish() {

@@ -11,7 +11,7 @@ use crate::fs::types::Listed;
 /// Names read at a time.
 const CHUNK: usize = 512;
 /// Entries a handle keeps behind the reader before the oldest are dropped.
-const KEPT: usize = 64 * 1024;
+const KEPT: usize = 4 * CHUNK;
 
 impl Inner {
     /// Entries after `cookie`, at most `limit`.
@@ -24,13 +24,14 @@ impl Inner {
         with_attributes: bool,
     ) -> Result<Vec<Listed>> {
         let mut stream = stream.lock().await;
-        if cookie == 0 {
-            // A rewound directory is read anew.
+        if cookie == 0 || cookie < stream.first {
+            // A rewound directory is read anew, and so is one whose reader steps back further than is kept.
             *stream = Stream::default();
         }
         let wanted = cookie.saturating_add(limit as u64);
-        while !stream.complete && stream.end() < wanted.min(cookie + CHUNK as u64) {
+        while !stream.complete && stream.end() < wanted.min(cookie.saturating_add(CHUNK as u64)) {
             self.read_more(inode, &mut stream, with_attributes).await?;
+            stream.forget_before(cookie);
         }
         let skip = usize::try_from(cookie.saturating_sub(stream.first)).unwrap_or(usize::MAX);
         let listed: Vec<Listed> = stream
@@ -40,7 +41,6 @@ impl Inner {
             .take(limit)
             .cloned()
             .collect();
-        stream.forget_before(cookie);
         Ok(listed)
     }
 
@@ -98,10 +98,45 @@ impl Stream {
 
     /// A reader steps back at most a little; what lies far behind is dropped.
     fn forget_before(&mut self, cookie: u64) {
-        let behind = usize::try_from(cookie.saturating_sub(self.first)).unwrap_or(0);
+        let behind = usize::try_from(cookie.saturating_sub(self.first)).unwrap_or(usize::MAX);
         if behind > KEPT {
-            self.entries.drain(..behind - KEPT / 2);
-            self.first += (behind - KEPT / 2) as u64;
+            // A reader may ask for what lies behind the end.
+            let count = (behind - KEPT / 2).min(self.entries.len());
+            self.entries.drain(..count);
+            self.first += count as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(entries: usize) -> Stream {
+        let mut stream = Stream::default();
+        for _ in 0..entries {
+            stream.push(
+                Vec::new(),
+                Inode(7),
+                coffre_format::record::FileKind::Regular,
+                None,
+            );
+        }
+        stream
+    }
+
+    #[test]
+    fn a_handle_keeps_few_entries_and_all_that_the_reader_has_not_seen() {
+        let mut stream = stream(KEPT * 10);
+        stream.forget_before(KEPT as u64 * 9);
+        assert_eq!(stream.first, (KEPT * 9 - KEPT / 2) as u64);
+        assert_eq!(stream.end(), KEPT as u64 * 10);
+    }
+
+    #[test]
+    fn a_reader_may_ask_for_what_lies_behind_the_end() {
+        let mut stream = stream(10);
+        stream.forget_before(u64::MAX);
+        assert_eq!((stream.first, stream.end()), (10, 10));
     }
 }

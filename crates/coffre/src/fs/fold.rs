@@ -111,7 +111,12 @@ impl Inner {
         {
             writer.packs.freeze(salt, PackSize::Padded)?;
         }
-        let mut sink = FoldSink::new(self.ring(), writer.outbox.clone());
+        let mut sink = FoldSink::new(
+            self.ring(),
+            writer.outbox.clone(),
+            self.nodes.clone(),
+            &self.shares,
+        );
         let settled = self
             .settle_changes(writer, &frozen.changes, &mut sink)
             .await?;
@@ -123,9 +128,6 @@ impl Inner {
         let made = sink.finish()?;
         fault::point("fold.stored");
         let root = made.child(root);
-        for (child, node) in made.nodes {
-            self.nodes.insert(&child, node);
-        }
         {
             let mut core = self.core();
             core.root = root;

@@ -1,6 +1,7 @@
 //! Where a fold puts what it settles: data and node frames, in packs that go to the outbox.
 
 use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use coffre_format::crypto::key::Keyring;
@@ -14,7 +15,6 @@ use coffre_format::id::Salt;
 use coffre_format::node::Entries;
 use coffre_format::node::Node;
 use coffre_format::pack::END_FRAME;
-use coffre_format::pack::PACK_FULL;
 use coffre_format::pack::PackKeys;
 use coffre_format::pack::PackSize;
 use coffre_format::pack::Preamble;
@@ -30,8 +30,11 @@ use coffre_format::record::Value;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::fs::shares::Shares;
 use crate::store::Outbox;
+use crate::tree::Nodes;
 use crate::tree::Sink;
+use crate::tree::weight;
 
 /// Data below this goes into one pack with the nodes, in bytes.
 const JOINT_BELOW: usize = 1024 * 1024;
@@ -48,26 +51,36 @@ pub(crate) struct FoldSink {
     ring: Arc<Keyring>,
     outbox: Outbox,
     filling: Option<Filling>,
+    /// Length of a full pack.
+    full: u32,
     /// Packs of this fold that have a name.
     named: HashMap<Salt, PackRef>,
-    nodes: Vec<(Child, Arc<Node>)>,
+    /// Nodes of the pack being filled, in memory under their places once it has a name. A fold may make more
+    /// than memory holds: the oldest are left to be read again.
+    made: VecDeque<(Child, Arc<Node>)>,
+    made_bytes: usize,
+    made_most: usize,
+    /// Where they go then.
+    memory: Nodes,
 }
 
 /// What a fold made.
 pub(crate) struct Made {
-    /// Nodes with the places they are read from.
-    pub(crate) nodes: Vec<(Child, Arc<Node>)>,
     named: HashMap<Salt, PackRef>,
 }
 
 impl FoldSink {
-    pub(crate) fn new(ring: Arc<Keyring>, outbox: Outbox) -> Self {
+    pub(crate) fn new(ring: Arc<Keyring>, outbox: Outbox, memory: Nodes, shares: &Shares) -> Self {
         Self {
             ring,
             outbox,
             filling: None,
+            full: shares.pack,
             named: HashMap::new(),
-            nodes: Vec::new(),
+            made: VecDeque::new(),
+            made_bytes: 0,
+            made_most: shares.made,
+            memory,
         }
     }
 
@@ -96,16 +109,18 @@ impl FoldSink {
         self.outbox.sync()?;
         // From here on they are the fold's, and stay.
         let named = std::mem::take(&mut self.named);
-        let nodes = std::mem::take(&mut self.nodes)
-            .into_iter()
-            .map(|(child, node)| {
-                (
-                    settle_child(&named, child),
-                    Arc::new(settle_node(&named, &node)),
-                )
-            })
-            .collect();
-        Ok(Made { nodes, named })
+        Ok(Made { named })
+    }
+
+    /// Keeps a node until its pack has a name.
+    fn keep(&mut self, child: Child, node: Node) {
+        self.made_bytes += weight(&node) as usize;
+        self.made.push_back((child, Arc::new(node)));
+        while self.made_bytes > self.made_most
+            && let Some((_, oldest)) = self.made.pop_front()
+        {
+            self.made_bytes -= weight(&oldest) as usize;
+        }
     }
 
     fn prepare(
@@ -123,7 +138,7 @@ impl FoldSink {
         if self
             .filling
             .as_ref()
-            .is_some_and(|filling| !filling.has_room(length))
+            .is_some_and(|filling| !filling.has_room(length, self.full))
         {
             self.freeze()?;
         }
@@ -172,6 +187,12 @@ impl FoldSink {
                 epoch: preamble.epoch,
             },
         );
+        self.made_bytes = 0;
+        for (child, node) in std::mem::take(&mut self.made) {
+            let child = settle_child(&self.named, child);
+            let node = Arc::new(settle_node(&self.named, &node));
+            self.memory.insert(&child, node);
+        }
         Ok(())
     }
 }
@@ -205,8 +226,8 @@ impl Filling {
         })
     }
 
-    fn has_room(&self, length: u32) -> bool {
-        self.bytes.len() + (length + END_FRAME) as usize <= PACK_FULL as usize
+    fn has_room(&self, length: u32, full: u32) -> bool {
+        self.bytes.len() + (length + END_FRAME) as usize <= full as usize
     }
 }
 
@@ -223,7 +244,7 @@ impl Sink for FoldSink {
         if self
             .filling
             .as_ref()
-            .is_some_and(|filling| !filling.has_room(prepared.frame_length()))
+            .is_some_and(|filling| !filling.has_room(prepared.frame_length(), self.full))
         {
             // What was "this same pack" gets a name now.
             self.freeze()?;
@@ -238,7 +259,7 @@ impl Sink for FoldSink {
             hash: node.logical_hash(self.ring.structure()),
             sums: node.sums(),
         };
-        self.nodes.push((child, Arc::new(node)));
+        self.keep(child, node);
         Ok(child)
     }
 }

@@ -32,6 +32,7 @@ use crate::fs::namespace::View;
 use crate::fs::pressure::Demand;
 use crate::fs::pressure::Gauge;
 use crate::fs::publish::Publishing;
+use crate::fs::shares::Shares;
 use crate::fs::stale;
 use crate::fs::stale::Origin;
 use crate::fs::stale::Stale;
@@ -44,8 +45,6 @@ use crate::vault::Vault;
 
 /// Rounds of fetching after which an operation gives up: far more than the depth of any tree.
 const ROUNDS: usize = 64;
-/// Overlay at which a fold begins, in bytes.
-pub(crate) const FOLD_AT: usize = 32 * 1024 * 1024;
 /// Journal at which a fold begins, in bytes.
 const JOURNAL_AT: u64 = 64 * 1024 * 1024;
 /// The same while the queue is long: a journal holds twice what its fold leaves, in bytes.
@@ -88,6 +87,7 @@ pub(crate) struct Counters {
 pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) options: Options,
+    pub(crate) shares: Shares,
     pub(crate) nodes: Nodes,
     /// Packs without a name, which a reader finds as a writer left them.
     pub(crate) packs: Arc<DataPacks>,
@@ -126,6 +126,7 @@ impl Inner {
         Self {
             gauge: Gauge::new(parts.options.queue, folder),
             vault: parts.vault,
+            shares: Shares::of(parts.options.memory),
             options: parts.options,
             nodes: parts.nodes,
             packs: parts.packs,
@@ -221,7 +222,7 @@ impl Inner {
                         let tell = origin == Origin::Library && self.stale.is_heard();
                         let stale = tell.then(|| stale::of_edits(&outcome.edits));
                         core.commit(outcome.edits, &writer.journal)?;
-                        let full = core.active.weight() >= FOLD_AT;
+                        let full = core.active.weight() >= self.shares.fold_at;
                         let value = finish(&mut core, outcome.value);
                         drop(core);
                         if was_clean || full {
@@ -295,7 +296,7 @@ impl Inner {
             return false;
         };
         let journal = writer.journal.size();
-        self.core().active.weight() >= FOLD_AT
+        self.core().active.weight() >= self.shares.fold_at
             || journal >= JOURNAL_AT
             || (journal >= JOURNAL_PRESSED && self.should_hurry(writer))
     }

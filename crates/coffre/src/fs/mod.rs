@@ -29,6 +29,7 @@ mod pressure;
 mod publish;
 mod read;
 mod room;
+mod shares;
 mod stale;
 mod status;
 mod trouble;
@@ -108,6 +109,11 @@ impl Filesystem {
         if let Some(writer) = &self.inner.writer {
             writer.journal.stop();
         }
+    }
+
+    /// Requests of a kernel that the bound of memory lets wait at a time.
+    pub fn requests_most(&self) -> usize {
+        self.inner.shares.requests
     }
 
     /// Ends as a kill would: what is only in memory is gone, nothing more is begun.

@@ -35,6 +35,7 @@ use crate::fs::journal::recover::Recovered;
 use crate::fs::journal::recover::look;
 use crate::fs::journal::recover::recover;
 use crate::fs::namespace::entries;
+use crate::fs::shares::Shares;
 use crate::fs::types::Damage;
 use crate::fs::types::Options;
 use crate::store::Cache;
@@ -45,9 +46,6 @@ use crate::vault::Access;
 use crate::vault::Head;
 use crate::vault::Heads;
 use crate::vault::Vault;
-
-/// Share of the memory bound that decoded nodes and content frames may take.
-const NODE_SHARE: u64 = 2;
 
 /// Builds the shared part of a file system over an open vault.
 pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
@@ -65,21 +63,24 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
     };
     let cache = open_cache(&vault, &options, &mut notices);
     let ring = vault.ring();
-    let reader = Reader::new(vault.store().clone(), cache, outbox.clone());
+    let shares = Shares::of(options.memory);
+    let store = vault.store().clone();
+    let reader = Reader::keeping(store, cache, outbox.clone(), shares.recent);
     let heads = vault.heads();
     for head in &heads.all {
         for pack in &head.commit.clear.packs {
             reader.learn(pack.name, pack.length);
         }
     }
-    let nodes = Nodes::new(reader, ring.clone(), options.memory / NODE_SHARE);
+    let nodes = Nodes::new(reader, ring.clone(), shares.nodes);
     nodes.take_over(vault.nodes());
     let journal_dir = vault.state().journal();
     let packs_dir = vault.state().path().join("open");
-    let packs = Arc::new(match writes {
+    let packs = match writes {
         true => DataPacks::open(packs_dir, ring.clone(), outbox.clone(), options.workers)?,
         false => DataPacks::look(packs_dir, ring.clone(), outbox.clone())?,
-    });
+    };
+    let packs = Arc::new(packs.within(shares.pack, shares.freezing));
     let opens = |pointer: &Pointer| {
         packs
             .read(pointer)
@@ -147,6 +148,7 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
                 session,
                 previous: start.previous,
                 lsn: Lsn(core.lsn.0 - start.again.len() as u64),
+                unsynced_most: shares.unsynced_most,
             };
             let journal = Journal::start(begin, ring, packs.clone(), options.workers)?;
             for transaction in &start.again {

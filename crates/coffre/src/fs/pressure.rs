@@ -17,17 +17,10 @@ use std::time::Duration;
 use crate::clock::Instant;
 use crate::error::Refusal;
 use crate::error::Result;
-use crate::fs::inner::FOLD_AT;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::types::Queue;
 
-/// Bytes queued for the journal beyond which writers wait.
-const BACKLOG_MOST: usize = 16 << 20;
-/// What deletions may take of memory beyond the bounds of all else: they are the way out of a full disk.
-const MEMORY_RESERVE: usize = 16 << 20;
-/// Bytes that may wait in memory for a disk that takes nothing; then not even deletions are accepted.
-const HELD_MOST: usize = (64 << 20) + MEMORY_RESERVE;
 /// Room is waited for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether there is room.
@@ -253,7 +246,7 @@ impl Inner {
         let delay = loop {
             if let Some(error) = writer.trouble() {
                 writer.journal.nudge();
-                if demand != Demand::GiveBack || writer.journal.held() > HELD_MOST {
+                if demand != Demand::GiveBack || writer.journal.held() > self.shares.held_most() {
                     return Err(error.refusing_changes());
                 }
             }
@@ -313,11 +306,11 @@ impl Inner {
 
     fn is_behind(&self, writer: &Writer, demand: Demand) -> bool {
         let reserve = match demand {
-            Demand::GiveBack => MEMORY_RESERVE,
+            Demand::GiveBack => self.shares.reserve,
             Demand::Grow(_) => 0,
         };
-        writer.journal.backlog() > BACKLOG_MOST + reserve
-            || self.core().overlay() > 3 * FOLD_AT + reserve
+        writer.journal.backlog() > self.shares.backlog_most + reserve
+            || self.core().overlay() > self.shares.changes_most + reserve
     }
 }
 

@@ -43,12 +43,12 @@ use crate::store::Rank;
 use crate::tree::Source;
 use crate::vault::Draft;
 
-/// Uploads at a time.
-const UPLOADS: usize = 4;
 /// After the last change.
 const QUIET_LONGEST: Duration = Duration::from_secs(300);
 /// After the first change, while changes go on.
 const LOAD_LONGEST: Duration = Duration::from_secs(30);
+/// Uploaded bytes that no commit names yet, at which one is due: until then they lie in the outbox as well.
+const UNNAMED_MOST: u64 = 512 * 1024 * 1024;
 /// A publish that carries less makes the next one wait longer, in bytes.
 const SMALL: u64 = 1024 * 1024;
 
@@ -69,6 +69,10 @@ pub(crate) struct Publishing {
 impl Publishing {
     /// When the next publish is due, for changes since `since` of which the last was at `changed`.
     pub(crate) fn due(&self, base: Duration, since: Instant, changed: Instant) -> Instant {
+        let unnamed: u64 = self.uploaded.values().map(|pack| pack.length).sum();
+        if unnamed >= UNNAMED_MOST {
+            return since;
+        }
         let quiet = self.quiet.max(base);
         let longest = LOAD_LONGEST.max(quiet);
         (changed + quiet).min(since + longest)
@@ -185,7 +189,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Uploads full packs before any commit needs them.
+    /// Uploads full packs before any commit needs them: some of them, so that a commit comes in between, after which
+    /// those that were written over meanwhile are never sent.
     pub(crate) async fn upload_early(&self) -> Result<()> {
         let writer = self.writer()?;
         let Ok(mut publishing) = writer.publishing.try_lock() else {
@@ -193,12 +198,17 @@ impl Inner {
         };
         let named = writer.packs.named().into_iter();
         // What a commit names has been sent, wherever it lies now.
-        let waits =
-            |name: &PackName| writer.outbox.contains(*name) && !publishing.held.contains_key(name);
+        let waits = |name: &PackName| {
+            writer.outbox.contains(*name)
+                && !publishing.held.contains_key(name)
+                && !publishing.uploaded.contains_key(name)
+        };
+        let most = (UNNAMED_MOST / u64::from(self.shares.pack)) as usize;
         let frozen = named
             .filter(|frozen| frozen.fresh)
             .map(|frozen| frozen.pack.name)
             .filter(waits)
+            .take(most)
             .collect();
         let uploaded = self.upload_all(writer, &mut publishing, &frozen).await;
         if let Err(error) = &uploaded {
@@ -280,7 +290,7 @@ impl Inner {
             fault::point("publish.pack-sent");
             Ok(AddedPack { name, hash, length })
         }))
-        .buffer_unordered(UPLOADS);
+        .buffer_unordered(self.shares.uploads);
         while let Some(pack) = uploads.try_next().await? {
             publishing.uploaded.insert(pack.name, pack);
             self.counters.queue.fetch_sub(1, Ordering::Relaxed);

@@ -27,8 +27,6 @@ use crate::store::Rank;
 
 /// First window of a sequential reader, in bytes.
 const WINDOW_FIRST: u64 = 256 * 1024;
-/// The largest, in bytes.
-const WINDOW_MOST: u64 = 8 * 1024 * 1024;
 /// Frames with at most this between them are fetched with one GET, in bytes.
 const GAP_MOST: u64 = 64 * 1024;
 /// One GET asks for at most this, in bytes.
@@ -110,6 +108,7 @@ impl Inner {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
             &read,
+            self.shares.window,
         ) else {
             return;
         };
@@ -229,7 +228,7 @@ fn spans(pointers: &[Pointer]) -> Vec<(PackName, Range<u64>)> {
 }
 
 /// Grows the window of a sequential reader, closes that of a random one; answers what to fetch now.
-fn advance(state: &mut ReadAhead, read: &Range<u64>) -> Option<Range<u64>> {
+fn advance(state: &mut ReadAhead, read: &Range<u64>, most: u64) -> Option<Range<u64>> {
     // The kernel splits and slightly reorders a sequential stream.
     let sequential = read.start <= state.next + 512 * 1024 && read.end + 1024 * 1024 > state.next;
     if !sequential {
@@ -247,7 +246,7 @@ fn advance(state: &mut ReadAhead, read: &Range<u64>) -> Option<Range<u64>> {
     state.window = if state.window == 0 {
         WINDOW_FIRST
     } else {
-        (state.window * 2).min(WINDOW_MOST)
+        (state.window * 2).min(most)
     };
     let start = state.until.max(state.next);
     let end = state.next + state.window;
@@ -259,13 +258,15 @@ fn advance(state: &mut ReadAhead, read: &Range<u64>) -> Option<Range<u64>> {
 mod tests {
     use super::*;
 
+    const WINDOW_MOST: u64 = 8 << 20;
+
     #[test]
     fn a_sequential_reader_gets_a_growing_window_and_a_random_one_none() {
         let mut state = ReadAhead::default();
         let mut fetched = 0;
         let mut at = 0;
         for _ in 0..400 {
-            if let Some(range) = advance(&mut state, &(at..at + 131_072)) {
+            if let Some(range) = advance(&mut state, &(at..at + 131_072), WINDOW_MOST) {
                 assert!(range.start >= fetched, "nothing is asked for twice");
                 fetched = range.end;
             }
@@ -273,7 +274,7 @@ mod tests {
         }
         assert!(fetched >= at, "the window stays ahead of the reader");
         assert!(fetched <= at + WINDOW_MOST, "and within its bound");
-        assert!(advance(&mut state, &(1 << 40..(1 << 40) + 4096)).is_none());
+        assert!(advance(&mut state, &(1 << 40..(1 << 40) + 4096), WINDOW_MOST).is_none());
         assert_eq!(state.window, 0);
     }
 }

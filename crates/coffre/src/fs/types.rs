@@ -26,6 +26,11 @@ pub struct Options {
     /// What a journal is to one who only reads, if the disk has lost a part of it.
     pub damage: Damage,
 }
+
+impl Options {
+    /// The least bound of memory that is kept, in bytes.
+    pub const MEMORY_LEAST: u64 = 96 << 20;
+}
 /// How much of what is not uploaded yet may lie on the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queue {

@@ -18,15 +18,19 @@ use std::sync::PoisonError;
 
 use bytes::Bytes;
 use coffre_format::id::PackName;
+use coffre_format::pack::PACK_FULL;
 use rustix::fs::FallocateFlags;
 use rustix::fs::SeekFrom;
 
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::store::open_files::OpenFiles;
 
 /// What is evicted at a time, in bytes.
 const CHUNK: u64 = 1024 * 1024;
+/// Packs that are kept however small they are: what is known of each is in memory.
+const PACKS_MOST: usize = 50_000;
 
 /// What cached bytes are worth: nodes are evicted last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +41,8 @@ pub enum Rank {
     Node,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pack {
-    file: Arc<File>,
     /// Disjoint ranges that are here: start → end.
     covered: BTreeMap<u64, u64>,
 }
@@ -63,6 +66,7 @@ struct Inner {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
+    open_files: OpenFiles,
     /// Why it takes nothing, if the last attempt failed.
     trouble: Mutex<Option<String>>,
 }
@@ -86,13 +90,14 @@ impl Cache {
             if let Some(name) = name
                 && let Ok(file) = open_existing(&path)
             {
-                state.take(name, file, Rank::Data);
+                state.take(name, &file, Rank::Data);
             }
         }
         let cache = Self(Arc::new(Inner {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
+            open_files: OpenFiles::default(),
             trouble: Mutex::default(),
         }));
         cache.0.evict(&mut cache.state(), limit);
@@ -101,17 +106,17 @@ impl Cache {
 
     /// The range, if all of it is here.
     pub fn read(&self, name: PackName, range: Range<u64>) -> Option<Bytes> {
-        let file = {
+        {
             let mut state = self.state();
             let pack = state.packs.get(&name)?;
             let (_, end) = pack.covered.range(..=range.start).next_back()?;
             if *end < range.end {
                 return None;
             }
-            let file = pack.file.clone();
             state.touch(name, &range, None);
-            file
-        };
+        }
+        let path = self.path(name);
+        let file = self.0.open_files.get(name, || open_existing(&path)).ok()?;
         let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
         if let Err(error) = file.read_exact_at(&mut bytes, range.start) {
             log::debug!("the cache has lost a part of {name}: {error}");
@@ -150,14 +155,14 @@ impl Cache {
     /// Takes a whole pack file over by renaming it.
     pub fn adopt(&self, name: PackName, file: &Path, rank: Rank) {
         let path = self.path(name);
-        let moved = std::fs::rename(file, &path)
-            .and_then(|()| File::options().read(true).write(true).open(&path));
+        let moved = std::fs::rename(file, &path).and_then(|()| open_existing(&path));
+        self.0.open_files.close(name);
         match moved {
             Ok(file) => {
                 fault::point("cache.adopted");
                 let mut state = self.state();
                 state.drop_pack(name);
-                state.take(name, file, rank);
+                state.take(name, &file, rank);
                 self.0.evict(&mut state, self.0.limit);
             }
             Err(error) => {
@@ -209,39 +214,34 @@ impl Cache {
     }
 
     fn file(&self, name: PackName) -> std::io::Result<Arc<File>> {
-        if let Some(pack) = self.state().packs.get(&name) {
-            return Ok(pack.file.clone());
-        }
-        let open = || {
-            File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(self.path(name))
-        };
-        let file = match open() {
-            // Somebody has cleared it away.
+        // Known before it is open: one that is evicted meanwhile covers nothing.
+        self.state().packs.entry(name).or_default();
+        let path = self.path(name);
+        self.0.open_files.get(name, || match open_existing(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                // Somebody may have cleared away what was here.
+                self.discard(name, 0..u64::MAX);
                 std::fs::create_dir_all(&self.0.dir)?;
-                open()?
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&path)
             }
-            opened => opened?,
-        };
-        let file = Arc::new(file);
-        let mut state = self.state();
-        let pack = state.packs.entry(name).or_insert(Pack {
-            file,
-            covered: BTreeMap::new(),
-        });
-        Ok(pack.file.clone())
+            opened => opened,
+        })
     }
 }
 
 impl Inner {
     /// Punches holes, oldest first, content before nodes, until a tenth of `most` is free.
     fn evict(&self, state: &mut State, most: u64) {
-        if state.bytes <= most {
+        self.evict_down_to(state, most, PACKS_MOST);
+    }
+
+    fn evict_down_to(&self, state: &mut State, most: u64, packs_most: usize) {
+        if state.bytes <= most && state.packs.len() <= packs_most {
             return;
         }
         let mut order: Vec<((PackName, u64), Chunk)> = state
@@ -251,26 +251,25 @@ impl Inner {
             .collect();
         order.sort_by_key(|(_, chunk)| (chunk.rank, chunk.used));
         for ((name, index), _) in order {
-            if state.bytes <= most / 10 * 9 {
+            if state.bytes <= most / 10 * 9 && state.packs.len() <= packs_most / 10 * 9 {
                 break;
             }
             let range = index * CHUNK..(index + 1) * CHUNK;
-            if let Some(pack) = state.packs.get(&name) {
+            let path = self.dir.join(name.to_string());
+            let whole = state.is_only(name, &range);
+            if !whole && let Ok(file) = self.open_files.get(name, || open_existing(&path)) {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                if let Err(error) = rustix::fs::fallocate(&*pack.file, flags, range.start, CHUNK) {
+                if let Err(error) = rustix::fs::fallocate(&*file, flags, range.start, CHUNK) {
                     log::debug!("the file system punches no holes: {error}");
                 }
             }
             fault::point("cache.evicted");
             state.uncover(name, range);
             state.chunks.remove(&(name, index));
-            if state
-                .packs
-                .get(&name)
-                .is_some_and(|pack| pack.covered.is_empty())
-            {
+            if whole {
                 state.drop_pack(name);
-                drop(std::fs::remove_file(self.dir.join(name.to_string())));
+                self.open_files.close(name);
+                drop(std::fs::remove_file(path));
             }
         }
     }
@@ -278,16 +277,9 @@ impl Inner {
 
 impl State {
     /// Takes a file with whatever extents it has.
-    fn take(&mut self, name: PackName, file: File, rank: Rank) {
-        let extents = extents(&file);
-        self.packs.insert(
-            name,
-            Pack {
-                file: Arc::new(file),
-                covered: BTreeMap::new(),
-            },
-        );
-        for extent in extents {
+    fn take(&mut self, name: PackName, file: &File, rank: Rank) {
+        self.packs.insert(name, Pack::default());
+        for extent in extents(file) {
             self.cover(name, extent.clone());
             self.touch(name, &extent, Some(rank));
         }
@@ -353,11 +345,21 @@ impl State {
         }
     }
 
+    /// Whether a pack has nothing beside this range.
+    fn is_only(&self, name: PackName, range: &Range<u64>) -> bool {
+        self.packs.get(&name).is_none_or(|pack| {
+            let mut covered = pack.covered.iter();
+            covered.all(|(start, end)| range.start <= *start && *end <= range.end)
+        })
+    }
+
     fn drop_pack(&mut self, name: PackName) {
         if self.packs.contains_key(&name) {
             self.uncover(name, 0..u64::MAX);
             self.packs.remove(&name);
-            self.chunks.retain(|(pack, _), _| *pack != name);
+            for index in 0..u64::from(PACK_FULL).div_ceil(CHUNK) {
+                self.chunks.remove(&(name, index));
+            }
         }
     }
 }
@@ -386,46 +388,4 @@ fn extents(file: &File) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_kept_over_a_restart_and_only_whole_ones_are_served() {
-        let dir = tempfile::tempdir().unwrap();
-        let name = PackName([1; 16]);
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        cache.insert(name, 65_536, &[7; 65_536], Rank::Data);
-        cache.insert(name, 131_072, &[8; 65_536], Rank::Data);
-        assert_eq!(cache.read(name, 131_000..131_100).unwrap()[..72], [7; 72]);
-        assert!(cache.read(name, 65_000..65_600).is_none());
-        let cache = Cache::open(dir.path(), 1 << 30).unwrap();
-        assert_eq!(cache.used(), 131_072);
-        assert_eq!(
-            cache.read(name, 131_072..131_074).unwrap(),
-            [8u8, 8].as_slice()
-        );
-        cache.discard(name, 131_072..131_073);
-        assert!(cache.read(name, 131_072..131_074).is_none());
-        assert!(cache.read(name, 65_536..131_072).is_some());
-    }
-
-    #[test]
-    fn the_bound_is_kept_and_nodes_stay_longest() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path(), 8 * CHUNK).unwrap();
-        cache.insert(PackName([0; 16]), 0, &vec![1; CHUNK as usize], Rank::Node);
-        for index in 1..=30u8 {
-            cache.insert(
-                PackName([index; 16]),
-                0,
-                &vec![1; CHUNK as usize],
-                Rank::Data,
-            );
-            assert!(cache.used() <= 8 * CHUNK);
-        }
-        assert!(cache.read(PackName([0; 16]), 0..10).is_some());
-        assert!(cache.read(PackName([30; 16]), 0..10).is_some());
-        assert!(cache.read(PackName([1; 16]), 0..10).is_none());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ mod cache;
 mod failure;
 mod health;
 mod http;
+mod open_files;
 mod outbox;
 mod probe;
 mod reader;

@@ -19,22 +19,19 @@ use coffre_format::id::PackName;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::store::open_files::OpenFiles;
 
 /// What a pack is called until it is complete.
 const TEMPORARY: &str = "new";
 
-#[derive(Debug, Clone)]
-struct Waiting {
-    file: Arc<File>,
-    length: u64,
-}
-
 #[derive(Debug)]
 struct Inner {
     dir: PathBuf,
-    packs: RwLock<BTreeMap<PackName, Waiting>>,
-    /// Sum of their lengths.
+    /// Lengths.
+    packs: RwLock<BTreeMap<PackName, u64>>,
+    /// Their sum.
     bytes: AtomicU64,
+    open_files: OpenFiles,
 }
 
 /// Frozen packs that wait for upload. Clones share it.
@@ -74,14 +71,15 @@ impl Outbox {
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.parse().ok());
             if let Some(name) = name {
-                packs.insert(name, Waiting::open(&path)?);
+                packs.insert(name, length(&path)?);
             }
         }
-        let bytes = packs.values().map(|waiting: &Waiting| waiting.length).sum();
+        let bytes = packs.values().sum();
         Ok(Self(Arc::new(Inner {
             dir: dir.to_owned(),
             bytes: AtomicU64::new(bytes),
             packs: RwLock::new(packs),
+            open_files: OpenFiles::default(),
         })))
     }
 
@@ -108,15 +106,15 @@ impl Outbox {
         if self.contains(name) {
             return Ok(());
         }
-        // Opened first: a file that was moved and cannot be opened would be in neither place.
-        let waiting = Waiting::open(file)?;
+        // Looked at first: a file that was moved and cannot be read would be in neither place.
+        let length = length(file)?;
         std::fs::rename(file, self.path(name))
             .map_err(|source| Error::io("rename", file, source))?;
         fault::point("outbox.renamed");
         let mut packs = self.0.packs.write().unwrap_or_else(PoisonError::into_inner);
-        self.0.bytes.fetch_add(waiting.length, Ordering::Relaxed);
-        if let Some(replaced) = packs.insert(name, waiting) {
-            self.0.bytes.fetch_sub(replaced.length, Ordering::Relaxed);
+        self.0.bytes.fetch_add(length, Ordering::Relaxed);
+        if let Some(replaced) = packs.insert(name, length) {
+            self.0.bytes.fetch_sub(replaced, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -138,25 +136,31 @@ impl Outbox {
 
     /// Whether a pack is here.
     pub fn contains(&self, name: PackName) -> bool {
-        self.waiting(name).is_some()
+        self.length(name).is_some()
     }
 
-    /// A range of a pack, if it is here.
+    /// A range of a pack, if it is here (it may leave for the store or the cache at any time).
     pub fn read(&self, name: PackName, range: Range<u64>) -> Option<Result<Bytes>> {
-        let waiting = self.waiting(name)?;
+        let length = self.length(name)?;
         let object = || format!("{} (not uploaded yet)", self.path(name).display());
-        if range.end > waiting.length || range.start > range.end {
+        if range.end > length || range.start > range.end {
             return Some(Err(Error::Truncated {
                 object: object(),
                 path: None,
             }));
         }
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        let read = waiting.file.read_exact_at(&mut bytes, range.start);
-        Some(
-            read.map(|()| bytes.into())
-                .map_err(|source| Error::io("read", self.path(name), source)),
-        )
+        let path = self.path(name);
+        let read = || -> std::io::Result<Bytes> {
+            let file = self.0.open_files.get(name, || File::open(&path))?;
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            file.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes.into())
+        };
+        match read() {
+            // It has just left.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(|source| Error::io("read", &path, source))),
+        }
     }
 
     /// Where a pack is, or would be.
@@ -169,7 +173,7 @@ impl Outbox {
         let packs = self.0.packs.read().unwrap_or_else(PoisonError::into_inner);
         packs
             .iter()
-            .map(|(name, waiting)| (*name, waiting.length))
+            .map(|(name, length)| (*name, *length))
             .collect()
     }
 
@@ -184,8 +188,10 @@ impl Outbox {
     pub fn forget(&self, name: PackName) {
         let mut packs = self.0.packs.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(gone) = packs.remove(&name) {
-            self.0.bytes.fetch_sub(gone.length, Ordering::Relaxed);
+            self.0.bytes.fetch_sub(gone, Ordering::Relaxed);
         }
+        drop(packs);
+        self.0.open_files.close(name);
     }
 
     /// Bytes of all packs.
@@ -193,34 +199,48 @@ impl Outbox {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    fn waiting(&self, name: PackName) -> Option<Waiting> {
+    fn length(&self, name: PackName) -> Option<u64> {
         self.0
             .packs
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&name)
-            .cloned()
+            .copied()
     }
 }
 
-impl Waiting {
-    fn open(path: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<Self> {
-            let file = File::open(path)?;
-            let length = file.metadata()?.len();
-            Ok(Self {
-                file: Arc::new(file),
-                length,
-            })
-        };
-        open().map_err(|source| Error::io("open", path, source))
-    }
+fn length(path: &Path) -> Result<u64> {
+    path.metadata()
+        .map(|metadata| metadata.len())
+        .map_err(|source| Error::io("look at", path, source))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_packs_need_few_open_files_and_one_that_has_left_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::open(dir.path()).unwrap();
+        for index in 0..=200u8 {
+            outbox.add(PackName([index; 16]), &[index; 64]).unwrap();
+        }
+        for index in 0..=200u8 {
+            let read = outbox.read(PackName([index; 16]), 0..64).unwrap().unwrap();
+            assert_eq!(read, [index; 64].as_slice());
+        }
+        let here = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let open = here
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|path| path.starts_with(dir.path()))
+            .count();
+        assert!((1..=40).contains(&open), "{open} files are open");
+        // Taken over by the cache, and not forgotten yet.
+        std::fs::remove_file(outbox.path(PackName([0; 16]))).unwrap();
+        assert!(outbox.read(PackName([0; 16]), 0..64).is_none());
+    }
 
     #[test]
     fn packs_survive_a_restart_and_half_written_ones_are_not_taken() {

@@ -27,8 +27,10 @@ use crate::store::Store;
 
 /// Unit of reading and caching, in bytes.
 const SPAN: u64 = 64 * 1024;
-/// Ranges from the store that are kept in memory where there is no cache, in bytes.
-const RECENT: u64 = 32 * 1024 * 1024;
+/// Ranges from the store that are kept in memory where nothing else is said, in bytes.
+const RECENT: u64 = 8 * 1024 * 1024;
+/// Packs whose lengths are remembered.
+const LENGTHS_MOST: u64 = 32 * 1024;
 
 type Fetch = BoxFuture<'static, Result<Bytes>>;
 
@@ -36,7 +38,7 @@ struct Inner {
     store: Store,
     cache: Option<Cache>,
     outbox: Outbox,
-    lengths: Mutex<HashMap<PackName, u64>>,
+    lengths: moka::sync::Cache<PackName, u64>,
     /// GETs on their way.
     flying: Mutex<HashMap<(PackName, u64, u64), WeakShared<Fetch>>>,
     /// Spans that came lately, by their start.
@@ -50,17 +52,22 @@ pub struct Reader(Arc<Inner>);
 impl Reader {
     /// Over a store, an outbox and, unless the store is a local folder, a cache.
     pub fn new(store: Store, cache: Option<Cache>, outbox: Outbox) -> Self {
+        Self::keeping(store, cache, outbox, RECENT)
+    }
+
+    /// The same, with so many bytes of what came from the store kept in memory.
+    pub fn keeping(store: Store, cache: Option<Cache>, outbox: Outbox, recent: u64) -> Self {
         let recent = moka::sync::Cache::builder()
-            .max_capacity(RECENT)
+            .max_capacity(recent)
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .build();
-        let (lengths, flying) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Inner {
             store,
             cache,
             outbox,
-            lengths,
-            flying,
+            lengths: moka::sync::Cache::new(LENGTHS_MOST),
+            flying: Mutex::default(),
             recent,
         }))
     }
@@ -113,11 +120,7 @@ impl Reader {
 
     /// Tells the length of a pack (from a commit or listing), so that reads can cover whole spans.
     pub fn learn(&self, pack: PackName, length: u64) {
-        self.0
-            .lengths
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(pack, length);
+        self.0.lengths.insert(pack, length);
     }
 
     /// Keeps what another reader of the same store brought lately, in the cache as well: it opened there.
@@ -156,18 +159,16 @@ impl Reader {
         &self.0.store
     }
 
+    /// Whether requests go to a folder here instead of over a network.
+    pub fn is_on_this_machine(&self) -> bool {
+        self.0.store.uri().local_path().is_some()
+    }
+
     /// Whole spans, as far as the pack is known to reach.
     fn widen(&self, pack: PackName, range: &Range<u64>) -> Range<u64> {
         let start = range.start / SPAN * SPAN;
-        let lengths = self
-            .0
-            .lengths
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let end = match lengths.get(&pack) {
-            Some(length) => (range.end.div_ceil(SPAN) * SPAN)
-                .min(*length)
-                .max(range.end),
+        let end = match self.0.lengths.get(&pack) {
+            Some(length) => (range.end.div_ceil(SPAN) * SPAN).min(length).max(range.end),
             None => range.end,
         };
         start..end
@@ -223,8 +224,10 @@ impl Inner {
         let bytes = self.store.read_if_there(&name, range.clone()).await?;
         for span in spans(&range) {
             let from = (span - range.start) as usize;
-            let part = bytes.slice(from..bytes.len().min(from + SPAN as usize));
-            self.recent.insert((pack, span), part);
+            let part = &bytes[from..bytes.len().min(from + SPAN as usize)];
+            // A copy, so that one span that stays does not hold all that came with it.
+            self.recent
+                .insert((pack, span), Bytes::copy_from_slice(part));
         }
         if let Some(cache) = &self.cache {
             cache.insert(pack, range.start, &bytes, rank);

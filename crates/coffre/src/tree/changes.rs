@@ -9,8 +9,10 @@ use coffre_format::record::Key;
 use coffre_format::record::Record;
 use coffre_format::record::Value;
 
-/// What one entry of the map costs beside its key and content, in bytes.
-const ENTRY_COST: usize = 160;
+/// What one entry of the map costs beside its key's bytes, in bytes: its place, and the key's allocation.
+const ENTRY_COST: usize = 80;
+/// What a value costs beside what it points to, in bytes.
+const VALUE_COST: usize = 224;
 
 /// Changes in the order they were applied: a deleted range hides the base and what was put before it;
 /// what is put later lives over it.
@@ -148,12 +150,13 @@ impl Changes {
 }
 
 fn cost(key: &Key, value: Option<&Arc<Value>>) -> usize {
+    let own = if value.is_some() { VALUE_COST } else { 0 };
     let content = match value.map(|value| &**value) {
         Some(Value::Record(Record::Block(block))) => block
             .pieces
             .iter()
             .map(|piece| {
-                96 + match &piece.content {
+                128 + match &piece.content {
                     Content::Bytes(bytes) => bytes.len(),
                     Content::Frame(_) => 0,
                 }
@@ -162,10 +165,8 @@ fn cost(key: &Key, value: Option<&Arc<Value>>) -> usize {
         Some(Value::Record(
             Record::Xattr(bytes) | Record::Setting(bytes) | Record::Unknown(bytes),
         )) => bytes.len(),
-        Some(Value::Record(Record::Inode(inode))) => {
-            160 + inode.target.as_ref().map_or(0, Vec::len)
-        }
+        Some(Value::Record(Record::Inode(inode))) => inode.target.as_ref().map_or(0, Vec::len),
         _ => 0,
     };
-    ENTRY_COST + key.as_bytes().len() + content
+    ENTRY_COST + key.as_bytes().len() + own + content
 }

@@ -31,6 +31,7 @@ pub use edit::edit;
 pub use edit::empty;
 pub use lookup::find;
 pub use nodes::Nodes;
+pub(crate) use nodes::weight;
 pub use pins::Pinned;
 pub use pins::Pins;
 pub use range::scan;

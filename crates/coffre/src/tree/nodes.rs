@@ -23,6 +23,7 @@ use coffre_format::record::Pointer;
 use coffre_format::record::Record;
 use coffre_format::record::Value;
 use futures::future::try_join_all;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use crate::error::Error;
@@ -44,8 +45,11 @@ const ROUNDS: usize = 32;
 const KEYS_MOST: u64 = 4096;
 /// What the first read of a root takes of its pack: the root and the path just changed, in bytes.
 const ROOT_TAIL: u64 = 256 * 1024;
-/// Entry of a node in memory, beside what it holds, in bytes.
-const ENTRY_COST: usize = 200;
+/// Entry of a node in memory, beside its key's bytes and what its value points to: places in the node, two
+/// allocations, and the value itself, in bytes.
+const ENTRY_COST: usize = 280;
+/// A frame in memory beside its bytes.
+const FRAME_COST: usize = 200;
 
 struct Inner {
     reader: Reader,
@@ -60,15 +64,17 @@ struct Inner {
 pub struct Nodes(Arc<Inner>);
 
 impl Nodes {
-    /// `memory` bounds decoded nodes and frames, half of it each, in bytes.
+    /// `memory` bounds decoded nodes and frames, two thirds and one third, in bytes.
     pub fn new(reader: Reader, ring: Arc<Keyring>, memory: u64) -> Self {
         let nodes = Cache::builder()
-            .max_capacity(memory / 2)
+            .max_capacity(memory / 3 * 2)
             .weigher(|_, node: &Arc<Node>| weight(node))
             .build();
         let frames = Cache::builder()
-            .max_capacity(memory / 2)
-            .weigher(|_, frame: &Bytes| u32::try_from(frame.len() + ENTRY_COST).unwrap_or(u32::MAX))
+            .max_capacity(memory / 3)
+            // What was fetched ahead is used once, soon: a policy that prefers what is used often would refuse it.
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_, frame: &Bytes| u32::try_from(frame.len() + FRAME_COST).unwrap_or(u32::MAX))
             .build();
         let keys = Cache::new(KEYS_MOST);
         Self(Arc::new(Inner {
@@ -213,6 +219,10 @@ impl Nodes {
         let Some(first) = need.nodes.first().filter(|_| !need.near.is_empty()) else {
             return Ok(());
         };
+        // Where a request costs next to nothing, neighbours that may never be asked for cost more.
+        if self.0.reader.is_on_this_machine() {
+            return Ok(());
+        }
         let (pack, mut range) = extent(&first.pointer)?;
         for child in &need.near {
             if let Ok((other, span)) = extent(&child.pointer)
@@ -360,7 +370,8 @@ fn record(value: &Value) -> Option<Record> {
     }
 }
 
-fn weight(node: &Node) -> u32 {
+/// Bytes that a node takes in memory, roughly.
+pub(crate) fn weight(node: &Node) -> u32 {
     let bytes: usize = match &node.entries {
         Entries::Leaf(entries) => entries
             .iter()
@@ -377,8 +388,8 @@ fn weight(node: &Node) -> u32 {
 fn content(value: &Value) -> usize {
     match value {
         Value::Record(Record::Block(block)) => block.pieces.len() * 128,
-        Value::Record(Record::Inode(_)) => 160,
+        Value::Record(Record::Inode(inode)) => inode.target.as_ref().map_or(0, Vec::len),
         Value::Record(Record::Xattr(bytes) | Record::Setting(bytes)) => bytes.len(),
-        _ => 64,
+        _ => 0,
     }
 }

@@ -62,7 +62,7 @@ pub struct Args {
     /// Let other users use the mount, as far as modes allow
     #[arg(long)]
     allow_other: bool,
-    /// Bound of memory [default: 512M]
+    /// Bound of memory, at least 96M [default: 512M]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     memory: Option<u64>,
     /// Bound of the cache on this disk [default: 10G; none for a vault in a local folder]
@@ -92,6 +92,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if let Ok(told) = std::env::var(foreground::ANEW) {
         return foreground::go_on(context, target, &args, &told).await;
     }
+    target.memory(args.memory)?;
     usable_folder(&args.dir, &target, allow_other(&args))?;
     if Daemon::find(&target.state()).await.is_some() {
         let place = mounts::of_state(&target.state()).map(|mounted| mounted.dir);

@@ -23,15 +23,14 @@ use super::Shared;
 use super::Taken;
 use super::segment::Segments;
 
-/// Written bytes that are kept in memory until they are synced.
-const UNSYNCED_MOST: usize = 64 * 1024 * 1024;
-
 /// Writes one journal.
 pub(super) struct Flusher {
     shared: Arc<Shared>,
     segments: Segments,
     packs: Arc<DataPacks>,
     written: Lsn,
+    /// Written bytes that may be kept in memory until they are synced.
+    unsynced_most: usize,
     /// When a sync ended after which nothing was written that could tell of it.
     idle_since: Option<Instant>,
     /// Since the disk takes nothing.
@@ -50,12 +49,14 @@ impl Flusher {
         segments: Segments,
         packs: Arc<DataPacks>,
         written: Lsn,
+        unsynced_most: usize,
     ) -> Self {
         Self {
             shared,
             segments,
             packs,
             written,
+            unsynced_most,
             idle_since: None,
             trouble: None,
         }
@@ -166,7 +167,7 @@ impl Flusher {
                 }
             }
         }
-        let full = self.segments.unsynced_bytes() > UNSYNCED_MOST;
+        let full = self.segments.unsynced_bytes() > self.unsynced_most;
         let condemned = self.segments.is_condemned() && self.trouble.is_none();
         if taken.stop {
             // There is no later.

@@ -64,6 +64,8 @@ pub struct Start {
     pub previous: Digest,
     /// Last transaction that is in the journal.
     pub lsn: Lsn,
+    /// Written bytes that may be kept in memory until they are synced.
+    pub unsynced_most: usize,
 }
 
 /// How far the journal is.
@@ -186,7 +188,7 @@ impl Journal {
         packs: Arc<DataPacks>,
         workers: Workers,
     ) -> Result<Self> {
-        let lsn = start.lsn;
+        let (lsn, unsynced_most) = (start.lsn, start.unsynced_most);
         let segments = Segments::create(start, ring)?;
         let (progress, _) = watch::channel(Progress {
             synced: lsn,
@@ -199,7 +201,7 @@ impl Journal {
             wake: Wake::default(),
             progress,
         });
-        let flusher = Flusher::new(shared.clone(), segments, packs, lsn);
+        let flusher = Flusher::new(shared.clone(), segments, packs, lsn, unsynced_most);
         let running = flusher.start(workers)?;
         Ok(Self {
             shared,

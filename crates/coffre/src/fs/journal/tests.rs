@@ -37,6 +37,8 @@ use super::recover::recover;
 use super::segment::Segments;
 use super::segment::list;
 
+const UNSYNCED_MOST: usize = 64 << 20;
+
 struct World {
     dir: tempfile::TempDir,
     ring: Arc<Keyring>,
@@ -87,6 +89,7 @@ impl World {
             session: SessionPrefix(7),
             previous: Digest::NONE,
             lsn: Lsn(0),
+            unsynced_most: UNSYNCED_MOST,
         };
         let packs = Arc::new(packs);
         let journal = Journal::start(start, ring.clone(), packs.clone(), Workers::Threads).unwrap();
@@ -358,6 +361,7 @@ fn after_a_failed_sync_everything_unsynced_is_written_again_elsewhere() {
         session: SessionPrefix(7),
         previous: Digest::NONE,
         lsn: Lsn(0),
+        unsynced_most: UNSYNCED_MOST,
     };
     let mut segments = Segments::create(start, ring.clone()).unwrap();
     let batch = |number: u64| {
@@ -393,6 +397,7 @@ fn go_on(world: &mut World, recovered: &Recovered) {
         session: SessionPrefix(8),
         previous: recovered.previous,
         lsn: Lsn(recovered.lsn.0 - recovered.again.len() as u64),
+        unsynced_most: UNSYNCED_MOST,
     };
     world.written.truncate(recovered.transactions.len());
     let journal = Journal::start(
