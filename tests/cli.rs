@@ -474,6 +474,7 @@ fn completions_and_manual_pages_name_every_verb() {
         "check",
         "key",
         "checkpoint",
+        "doctor",
         "copy",
         "demo",
         "completions",

@@ -1,6 +1,9 @@
 //! Several devices: in turn they follow each other; at once each keeps its own, and nothing is lost.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::fs;
+use std::path::Path;
+
 use bytes::Bytes;
 use coffre::Error;
 use coffre::error::Refusal;
@@ -11,6 +14,9 @@ use coffre::fs::Invalidation;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre_tests::World;
+use coffre_tests::command::Machine;
+use coffre_tests::daemon::Background;
+use coffre_tests::mounted::can_mount;
 use coffre_tests::world::copy_folder;
 
 const OWNER: Owner = Owner {
@@ -181,4 +187,134 @@ async fn a_device_that_publishes_at_once_is_known_to_all() {
         );
         assert_eq!(read(&other, "first").await, "of a new device");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_home_goes_on_as_a_new_device_and_loses_nothing() {
+    let world = World::local();
+    drop(world.create("a").await);
+    let session = async |name: &str| {
+        let a = world.files("a").await;
+        write(&a, name, "published").await;
+        a.close().await.unwrap();
+        a.vault().device().unwrap()
+    };
+    let first = session("before the backup").await;
+    let home = world.dir.path().join("a");
+    copy_folder(&home, &world.dir.path().join("backup"));
+    for name in ["one", "two", "three"] {
+        assert_eq!(session(name).await, first);
+    }
+    std::fs::remove_dir_all(&home).unwrap();
+    copy_folder(&world.dir.path().join("backup"), &home);
+    // No alarm of a rollback: the store is ahead of this folder, not behind.
+    let a = world.files("a").await;
+    let warnings = a.status().warnings;
+    let told = |warning: &String| warning.contains("exists twice");
+    assert!(warnings.iter().any(told), "{warnings:?}");
+    for name in ["before the backup", "one", "two", "three"] {
+        assert_eq!(read(&a, name).await, "published", "{name}");
+    }
+    write(&a, "four", "published").await;
+    a.close().await.unwrap();
+    let second = a.vault().device().unwrap();
+    assert_ne!(first, second, "the old chain is not written again");
+    assert!(a.vault().retired().contains(&first));
+    drop(a);
+    let b = world.files("b").await;
+    assert!(b.status().diverged.is_empty(), "{:?}", b.status());
+    for name in ["before the backup", "one", "two", "three", "four"] {
+        assert_eq!(read(&b, name).await, "published", "{name}");
+    }
+    b.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_home_with_work_of_its_own_keeps_it_beside_what_was_published_since() {
+    let world = World::local();
+    drop(world.create("a").await);
+    let home = world.dir.path().join("a");
+    let a = world.files("a").await;
+    write(&a, "base", "published").await;
+    a.publish().await.unwrap();
+    // The backup is made while something waits in the journal.
+    write(&a, "waiting", "in the journal").await;
+    a.close_now().await.unwrap();
+    drop(a);
+    copy_folder(&home, &world.dir.path().join("backup"));
+    for name in ["one", "two", "three"] {
+        let a = world.files("a").await;
+        write(&a, name, "published").await;
+        a.close().await.unwrap();
+    }
+    std::fs::remove_dir_all(&home).unwrap();
+    copy_folder(&world.dir.path().join("backup"), &home);
+    let a = world.files("a").await;
+    assert_eq!(read(&a, "waiting").await, "in the journal");
+    write(&a, "later", "after the restore").await;
+    a.close().await.unwrap();
+    drop(a);
+    let a = world.files("a").await;
+    assert_eq!(read(&a, "waiting").await, "in the journal");
+    assert_eq!(read(&a, "later").await, "after the restore");
+    // What was published since is on the old chain, and is said to be.
+    assert_eq!(a.status().diverged.len(), 1, "{:?}", a.status());
+    let heads = a.vault().heads().all;
+    assert_eq!(heads.len(), 2);
+    let old = heads
+        .iter()
+        .find(|head| Some(head.device) != a.vault().device());
+    let root = old.unwrap().commit.body.root;
+    let depth = coffre::vault::Depth::Data;
+    let report = coffre::vault::check(a.vault(), a.nodes(), &root, depth, &|_| ()).await;
+    assert!(report.unwrap().is_sound(), "all of the old chain is there");
+    a.close().await.unwrap();
+}
+
+#[test]
+fn two_mounts_of_one_state_folder_and_its_copy_end_with_chains_of_their_own() {
+    if !can_mount() {
+        return;
+    }
+    let (one, two) = (Machine::new(), Machine::new());
+    let vault = one.init("vault");
+    fs::write(one.path("note"), "before the copy").unwrap();
+    one.ok(&["put", &vault, &one.path("note"), "/note"]);
+    copy_folder(Path::new(&one.path("state")), Path::new(&two.path("state")));
+    let mounts = [
+        Background::mount(&one, &vault, &[]),
+        Background::mount(&two, &vault, &[]),
+    ];
+    for (index, mount) in mounts.iter().enumerate() {
+        fs::write(mount.path("own"), format!("work of {index}")).unwrap();
+    }
+    one.ok(&["sync", &mounts[0].dir]);
+    two.ok(&["sync", &mounts[1].dir]);
+    for (index, mount) in mounts.iter().enumerate() {
+        fs::write(mount.path("later"), format!("later work of {index}")).unwrap();
+    }
+    one.ok(&["unmount", &mounts[0].dir]);
+    two.ok(&["unmount", &mounts[1].dir]);
+    // Each has found the other's commits at the latest when it opens the vault to write again.
+    for machine in [&one, &two] {
+        machine.ok(&["put", &vault, &one.path("note"), "/again"]);
+    }
+    let mut devices = Vec::new();
+    for (index, machine) in [&one, &two].into_iter().enumerate() {
+        for name in ["/note", "/again"] {
+            assert_eq!(machine.ok(&["cat", &vault, name]), "before the copy");
+        }
+        let own = machine.ok(&["cat", &vault, "/own"]);
+        assert_eq!(own, format!("work of {index}"));
+        let later = machine.ok(&["cat", &vault, "/later"]);
+        assert_eq!(later, format!("later work of {index}"));
+        let status = machine.json(&["status", &vault]).pop().unwrap();
+        assert_eq!(status["unpublished_operations"], 0, "{status}");
+        let this = status["devices"].as_array().unwrap().iter();
+        let mut this = this.filter(|device| device["this"] == true);
+        devices.push(this.next().unwrap()["id"].clone());
+    }
+    assert_ne!(devices[0], devices[1], "each has a chain of its own");
+    one.ok(&["check", "--data", &vault]);
+    two.ok(&["check", "--data", &vault]);
 }

@@ -8,6 +8,7 @@ use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Workers;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -92,6 +93,7 @@ impl World {
             access,
             fsync: Fsync::Local,
             publish_after: Duration::from_secs(5),
+            workers: Workers::Threads,
             damage: Damage::Refuse,
         }
     }

@@ -70,7 +70,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
         }
         match cause.downcast_ref::<MountError>() {
             Some(MountError::NoMountPoint(_)) => return NOT_FOUND,
-            Some(MountError::InUse(_) | MountError::AlreadyMounted(_)) => return BUSY,
+            Some(
+                MountError::InUse(_) | MountError::AlreadyMounted(_) | MountError::Detached(_),
+            ) => return BUSY,
             _ => {}
         }
         if cause.downcast_ref::<FormatError>().is_some() {

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap::Parser;
+use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use tracing_subscriber::EnvFilter;
@@ -42,6 +43,7 @@ Examples:
   coffre mount 's3://bucket/vault?region=eu-central-1' ~/cloud
   coffre status ~/cloud
   coffre unmount ~/cloud
+  coffre doctor ~/vault              # what a bug report needs, without secrets
 
 Environment: COFFRE_PASSPHRASE, COFFRE_PASSPHRASE_FILE, COFFRE_STATE_DIR, COFFRE_CACHE_DIR, COFFRE_LOG.
 
@@ -75,6 +77,7 @@ enum Verb {
     Check(commands::check::Args),
     Key(commands::key::Args),
     Checkpoint(commands::checkpoint::Args),
+    Doctor(commands::doctor::Args),
     Copy(commands::copy::Args),
     Demo(commands::demo::Args),
     Completions(commands::completions::Args),
@@ -82,12 +85,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    // A core dump would hold keys.
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
+    forbid_dumps();
     let cli = Cli::parse();
     let output = Output::new(cli.global.json, cli.global.quiet);
     log_to_stderr(cli.global.verbose);
@@ -101,6 +99,20 @@ fn main() -> ExitCode {
     }
 }
 
+/// A core dump would hold keys. The kernel does not ask the limit where dumps go to a program, so the process is
+/// closed to dumps altogether, and to debuggers of the same user with it. Only a debug build can be told otherwise.
+fn forbid_dumps() {
+    if cfg!(debug_assertions) && std::env::var_os("COFFRE_ALLOW_DUMPS").is_some() {
+        return;
+    }
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 fn log_to_stderr(verbose: u8) {
     let default = match verbose {
         // We unmount by ourselves; fuser's own attempt finds nothing left.
@@ -111,7 +123,7 @@ fn log_to_stderr(verbose: u8) {
     let filter = EnvFilter::try_from_env("COFFRE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Patient(std::io::stderr()))
         .with_ansi(false)
         // Told where the log goes itself, which panics if that is a file on a full disk.
         .log_internal_errors(false)
@@ -160,6 +172,7 @@ async fn dispatch(context: &Context, verb: Verb) -> anyhow::Result<()> {
         Verb::Check(args) => commands::check::run(context, args).await,
         Verb::Key(args) => commands::key::run(context, args).await,
         Verb::Checkpoint(args) => commands::checkpoint::run(context, args).await,
+        Verb::Doctor(args) => commands::doctor::run(context, args).await,
         Verb::Copy(args) => commands::copy::run(context, args).await,
         Verb::Demo(args) => commands::demo::run(context, args).await,
         Verb::Completions(_) | Verb::Man(_) => Ok(()),

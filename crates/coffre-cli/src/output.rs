@@ -48,7 +48,7 @@ impl Output {
     /// A remark beside the result, on standard error.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            say(&text.to_string());
         }
     }
 
@@ -56,9 +56,9 @@ impl Output {
     pub fn error(&self, error: &anyhow::Error, code: u8) {
         let message = exit::message(error);
         if self.json {
-            eprintln!("{}", serde_json::json!({ "error": message, "code": code }));
+            say(&serde_json::json!({ "error": message, "code": code }).to_string());
         } else {
-            eprintln!("coffre: {message}");
+            say(&format!("coffre: {message}"));
         }
     }
 
@@ -103,6 +103,26 @@ impl Output {
 fn write_line(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}");
+}
+
+/// A terminal that was closed is no reason to end before everything is in the journal.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Writes what can be written: nobody is told that a log's terminal is gone.
+pub struct Patient<W>(pub W);
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
 }
 
 /// Writes a whole text to standard output.

@@ -50,6 +50,17 @@ impl Presented {
         Ok(presented)
     }
 
+    /// What flags, environment and profile name; nobody is asked.
+    pub fn at_hand(global: &Global, profile: &Profile) -> anyhow::Result<Option<Self>> {
+        let presented = Self {
+            passphrase: passphrase(global, profile)?,
+            key_file: key_file(global, profile)?,
+            may_ask: false,
+        };
+        let something = presented.passphrase.is_some() || presented.key_file.is_some();
+        Ok(something.then_some(presented))
+    }
+
     /// Asks a person for the passphrase.
     pub fn ask(&mut self, prompt: &str) -> anyhow::Result<()> {
         self.passphrase = Some(typed(prompt)?);

@@ -8,6 +8,7 @@ use coffre::fs::Damage;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Workers;
 use coffre::store::Outbox;
 use coffre::store::Reader;
 use coffre::tree::Nodes;
@@ -119,6 +120,7 @@ pub async fn filesystem(
         access,
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
+        workers: Workers::Threads,
         damage: bounds.damage,
     };
     Ok(Filesystem::open(vault, options).await?)

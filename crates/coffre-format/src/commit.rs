@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 use crate::FORMAT;
 use crate::codec::Cursor;
 use crate::codec::decode;
@@ -16,6 +18,7 @@ use crate::crypto::hash::context;
 use crate::crypto::hash::derive;
 use crate::crypto::key::Keyring;
 use crate::crypto::key::RootKey;
+use crate::crypto::locked::Locked;
 use crate::crypto::seal::Label;
 use crate::crypto::seal::open;
 use crate::crypto::seal::seal;
@@ -167,7 +170,7 @@ struct BodyWire {
     merged: Vector,
     seen: Vector,
     floor: Seq,
-    keyring: Vec<(Epoch, [u8; 32])>,
+    keyring: Vec<(Epoch, Zeroizing<[u8; 32]>)>,
     node_packs: Vec<PackName>,
     session: SessionPrefix,
     lsn: Lsn,
@@ -180,7 +183,8 @@ impl Commit {
     /// Seals and signs.
     pub fn seal(&self, ring: &Keyring, device: &DeviceKey) -> Result<SealedCommit> {
         let clear = self.clear.encode()?;
-        let body = pad(&self.body.encode()?);
+        // Holds the root keys of older epochs.
+        let body = Zeroizing::new(pad(&self.body.encode()?));
         let mut bytes = clear.clone();
         bytes.extend_from_slice(&seal(
             &ring.epoch(self.clear.epoch)?.commit,
@@ -392,7 +396,7 @@ impl Clear {
 }
 
 impl Body {
-    fn encode(&self) -> Result<Vec<u8>> {
+    fn encode(&self) -> Result<Zeroizing<Vec<u8>>> {
         if matches!(self.root.pointer.place, Place::Open { .. }) {
             return Err(FormatError::Malformed {
                 what: WHAT,
@@ -407,7 +411,7 @@ impl Body {
             keyring: self
                 .keyring
                 .iter()
-                .map(|(epoch, root)| (*epoch, root.0))
+                .map(|(epoch, root)| (*epoch, Zeroizing::new(*root.0)))
                 .collect(),
             node_packs: self.node_packs.clone(),
             session: self.session,
@@ -416,7 +420,7 @@ impl Body {
             time: self.time,
             label: self.label.clone(),
         };
-        Ok(encode(&wire))
+        Ok(Zeroizing::new(encode(&wire)))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
@@ -444,7 +448,7 @@ impl Body {
             keyring: wire
                 .keyring
                 .into_iter()
-                .map(|(epoch, root)| (epoch, RootKey(root)))
+                .map(|(epoch, root)| (epoch, RootKey(Locked::copy_of(&root))))
                 .collect(),
             node_packs: wire.node_packs,
             session: wire.session,

@@ -22,6 +22,8 @@ use crate::crypto::key::Keyring;
 use crate::crypto::key::PurposeKey;
 use crate::crypto::key::RootKey;
 use crate::crypto::key::StructureKey;
+use crate::crypto::locked::Locked;
+use crate::crypto::locked::wipe_stack;
 use crate::crypto::seal::Label;
 use crate::crypto::seal::open;
 use crate::crypto::seal::seal;
@@ -30,6 +32,7 @@ use crate::error::Result;
 use crate::id::Epoch;
 use crate::id::SlotId;
 use crate::id::VaultId;
+use crate::random;
 
 /// Length of a key slot object, in bytes.
 pub const SLOT_LENGTH: usize = 1024;
@@ -42,6 +45,8 @@ const CLEAR: usize = 96;
 const PAYLOAD: usize = 128;
 /// Nonce, payload and tag.
 const SEALED: usize = 24 + PAYLOAD + 16;
+/// Stack that a derivation uses, generously, in bytes: the passphrase enters a hash there.
+const STRETCHING: usize = 128 * 1024;
 
 /// Argon2id cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +161,7 @@ impl KeyFile {
     pub fn generate() -> Result<Zeroizing<String>> {
         let mut bytes = Zeroizing::new([0; 36]);
         let (secret, check) = bytes.split_at_mut(32);
-        getrandom::fill(secret).map_err(|_| FormatError::Random)?;
+        random::fill(secret)?;
         let sum = blake3::hash(secret);
         check.copy_from_slice(sum.as_bytes().get(..4).unwrap_or_default());
         let line = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(bytes.as_ref()));
@@ -201,7 +206,7 @@ impl RecoveryCode {
     /// A fresh one.
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 20]);
-        getrandom::fill(bytes.as_mut()).map_err(|_| FormatError::Random)?;
+        random::fill(bytes.as_mut())?;
         Ok(Self(bytes))
     }
 
@@ -410,19 +415,9 @@ impl SlotHeader {
 
     /// Commitment and wrapping key: H(slot, Argon2id-64(secret, salt) ‖ key file 32 or zeros ‖ h).
     fn derive(&self, secret: &Secret) -> Result<(Zeroizing<[u8; 32]>, PurposeKey)> {
-        let refused = FormatError::KdfPolicy {
-            why: "Argon2 does not accept them",
-        };
-        let KdfParams { m, t, p } = self.params;
-        let params = Params::new(m, t, p, Some(64)).map_err(|_| refused.clone())?;
         let (text, file) = secret.parts();
         let file = Zeroizing::new(file);
-        let mut stretched = Zeroizing::new([0; 64]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(text, &self.salt, stretched.as_mut())
-            .map_err(|_| FormatError::KdfPolicy {
-                why: "there is not enough memory to derive the key",
-            })?;
+        let stretched = random::once(&[text, &self.encode()], || self.stretch(text))?;
         let okm = derive::<64>(
             context::SLOT,
             &[stretched.as_ref(), file.as_ref(), &self.encode()],
@@ -441,6 +436,20 @@ impl SlotHeader {
             },
         ))
     }
+
+    fn stretch(&self, text: &[u8]) -> Result<Zeroizing<[u8; 64]>> {
+        let KdfParams { m, t, p } = self.params;
+        let params = Params::new(m, t, p, Some(64)).map_err(|_| FormatError::KdfPolicy {
+            why: "Argon2 does not accept them",
+        })?;
+        let mut stretched = Zeroizing::new([0; 64]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(text, &self.salt, stretched.as_mut())
+            .map_err(|_| FormatError::KdfPolicy {
+                why: "there is not enough memory to derive the key",
+            })?;
+        Ok(stretched)
+    }
 }
 
 /// Fixed-width fields from the front of a slice.
@@ -455,13 +464,30 @@ impl Fields<'_> {
         self.0 = rest;
         Ok(*field)
     }
+
+    /// Straight into its place.
+    fn key(&mut self) -> Result<Locked> {
+        let (field, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(FormatError::Truncated { what: WHAT })?;
+        self.0 = rest;
+        Ok(Locked::copy_of(field))
+    }
 }
 
 /// Wraps the current keys of `ring` for `secret`. Returns the slot's id and its 1024 bytes.
 pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(SlotId, Vec<u8>)> {
+    let sealed = wrap(ring, secret, params);
+    wipe_stack::<STRETCHING>();
+    sealed
+}
+
+#[inline(never)]
+fn wrap(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(SlotId, Vec<u8>)> {
     params.check(Ceiling::Lifted)?;
     let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|_| FormatError::Random)?;
+    random::fill(&mut salt)?;
     let (epoch, root, structure) = ring.secrets();
     let slot = SlotId::random()?;
     let header = SlotHeader {
@@ -475,8 +501,8 @@ pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(
     let (commitment, wrapping) = header.derive(secret)?;
     let mut payload = Zeroizing::new([0; PAYLOAD]);
     payload[..4].copy_from_slice(&epoch.0.to_le_bytes());
-    payload[4..36].copy_from_slice(&root.0);
-    payload[36..68].copy_from_slice(&structure.0);
+    payload[4..36].copy_from_slice(root.0.as_ref());
+    payload[36..68].copy_from_slice(structure.0.as_ref());
     let clear = header.encode();
     let mut bytes = clear.to_vec();
     bytes.extend_from_slice(commitment.as_ref());
@@ -487,6 +513,13 @@ pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(
 
 /// Opens a slot. `WrongSecret` where the commitment does not match.
 pub fn open_slot(slot: &[u8], secret: &Secret, ceiling: Ceiling) -> Result<Keyring> {
+    let opened = unwrap(slot, secret, ceiling);
+    wipe_stack::<STRETCHING>();
+    opened
+}
+
+#[inline(never)]
+fn unwrap(slot: &[u8], secret: &Secret, ceiling: Ceiling) -> Result<Keyring> {
     let header = SlotHeader::decode(slot, ceiling)?;
     if header.kind != secret.kind() {
         return Err(FormatError::WrongSecret);
@@ -508,7 +541,8 @@ pub fn open_slot(slot: &[u8], secret: &Secret, ceiling: Ceiling) -> Result<Keyri
     let payload = open(&wrapping, Label::SLOT, &clear, &sealed, WHAT)?;
     let mut fields = Fields(&payload);
     let epoch = Epoch(u32::from_le_bytes(fields.take()?));
-    let (root, structure) = (RootKey(fields.take()?), StructureKey(fields.take()?));
+    let root = RootKey(fields.key()?);
+    let structure = StructureKey(fields.key()?);
     if epoch != header.epoch || fields.0.iter().any(|byte| *byte != 0) {
         return Err(FormatError::Malformed {
             what: WHAT,
@@ -534,7 +568,7 @@ mod tests {
         assert_eq!(slot.len(), SLOT_LENGTH);
         let opened = open_slot(&slot, &passphrase("correct horse\n"), Ceiling::Enforced).unwrap();
         assert_eq!(opened.vault(), ring.vault());
-        assert_eq!(opened.secrets().1.0, ring.secrets().1.0);
+        assert_eq!(*opened.secrets().1.0, *ring.secrets().1.0);
         assert_eq!(
             SlotHeader::decode(&slot, Ceiling::Enforced).unwrap().slot,
             id

@@ -3,6 +3,7 @@
 mod convert;
 mod errno;
 mod mount;
+mod point;
 mod requests;
 
 pub use mount::AllowOther;
@@ -11,4 +12,5 @@ pub use mount::MountError;
 pub use mount::MountOptions;
 pub use mount::Writing;
 pub use mount::check_mount_point;
-pub use mount::unmount;
+pub use point::MountPoint;
+pub use point::unmount;

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
 use coffre::fs::Filesystem;
 use coffre::fs::Invalidation;
@@ -17,6 +16,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use tokio::runtime::Handle;
 
+use crate::point::MountPoint;
 use crate::requests::Requests;
 
 /// Whether other users may look in.
@@ -80,6 +80,11 @@ pub enum MountError {
     /// Programs use it.
     #[error("{0} is in use; close the programs that work in it (`fuser -m {0}` lists them)")]
     InUse(PathBuf),
+    /// Somebody unmounted it lazily while programs used it.
+    #[error(
+        "{0} is unmounted already, but programs still have files of it open; it ends when the last of them is closed"
+    )]
+    Detached(PathBuf),
     /// Everything else.
     #[error("cannot mount on {path}: {source}")]
     Failed {
@@ -93,7 +98,7 @@ pub enum MountError {
 /// A mounted vault.
 pub struct Mount {
     session: BackgroundSession,
-    path: PathBuf,
+    point: MountPoint,
 }
 
 impl Mount {
@@ -109,6 +114,7 @@ impl Mount {
             path: path.to_owned(),
             source,
         };
+        let place = path.canonicalize().map_err(failed)?;
         let requests = Requests::new(filesystem.for_kernel(), runtime.clone());
         let session = fuser::Session::new(requests, path, &config(options))
             .map_err(|source| explain(path, source))?;
@@ -117,51 +123,37 @@ impl Mount {
         spawn_invalidations(filesystem, session.notifier(), runtime);
         Ok(Self {
             session,
-            path: path.to_owned(),
+            point: MountPoint::at(&place),
         })
     }
 
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.point.path()
     }
 
-    /// Waits until it is unmounted, from here or elsewhere.
+    /// The place, to end it from.
+    pub fn point(&self) -> MountPoint {
+        self.point.clone()
+    }
+
+    /// Waits until the kernel has let go: it is unmounted, from here or elsewhere, and nothing of it is open.
     pub fn wait(self) -> Result<(), MountError> {
-        let Self { session, path } = self;
-        session
+        let Self { mut session, point } = self;
+        let nothing = std::thread::spawn(|| Ok(()));
+        let served = std::mem::replace(&mut session.guard, nothing);
+        let ended = served
             .join()
-            .map_err(|source| MountError::Failed { path, source })
+            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
+        if ended.is_ok() {
+            // Dropping the session unmounts by path, which by now may be the place of somebody else's mount.
+            std::mem::forget(session);
+        }
+        ended.map_err(|source| MountError::Failed {
+            path: point.path().to_owned(),
+            source,
+        })
     }
-}
-
-/// Unmounts what is mounted on a path; its server then ends by itself.
-pub fn unmount(path: &Path) -> Result<(), MountError> {
-    let failed = |source| MountError::Failed {
-        path: path.to_owned(),
-        source,
-    };
-    if rustix::process::geteuid().is_root() {
-        return match rustix::mount::unmount(path, rustix::mount::UnmountFlags::empty()) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::BUSY) => Err(MountError::InUse(path.to_owned())),
-            Err(error) => Err(failed(error.into())),
-        };
-    }
-    let output = Command::new("fusermount3")
-        .arg("-u")
-        .arg("--")
-        .arg(path)
-        .output()
-        .map_err(failed)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    if words.contains("busy") {
-        return Err(MountError::InUse(path.to_owned()));
-    }
-    Err(failed(io::Error::other(words)))
 }
 
 /// Whether a vault could be mounted there: an empty folder, and a system that lets this user do it.

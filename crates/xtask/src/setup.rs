@@ -11,12 +11,15 @@ use crate::run::has;
 use crate::run::run;
 
 /// Programs that tests run on the mount, and the Debian packages they come in.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
     ("setfattr", "attr"),
+    ("systemd-analyze", "systemd"),
+    ("gcore", "gdb"),
+    ("script", "bsdutils"),
 ];
 /// What the reference reader is written with.
 const PYTHON: [&str; 4] = ["cryptography", "argon2-cffi", "blake3", "zstandard"];

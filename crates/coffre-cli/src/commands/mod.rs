@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod completions;
 pub mod copy;
 pub mod demo;
+pub mod doctor;
 pub mod du;
 pub mod get;
 pub mod init;

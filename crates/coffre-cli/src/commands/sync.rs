@@ -63,16 +63,21 @@ pub async fn mounted_at(
     ))
 }
 
-/// Makes a call that uploads, with progress. Returns the bytes that are left.
+/// Makes a call that uploads, with progress: a bar on a terminal, a line each time that less is left in JSON.
+/// Returns the bytes that are left.
 pub async fn call(daemon: Daemon, call: &Call, output: Output) -> anyhow::Result<u64> {
     let bar = output.bytes_bar(0, "uploading");
-    let mut most = 0;
+    let (mut most, mut told) = (0, None);
     let left = daemon
         .call(call, |line| {
             if let Line::Waiting(left) = line {
                 most = left.max(most);
                 bar.set_length(most);
                 bar.set_position(most - left);
+                if told != Some(left) {
+                    told = Some(left);
+                    output.object(&serde_json::json!({ "waiting_bytes": left }));
+                }
             }
         })
         .await;

@@ -11,7 +11,9 @@ use crate::units;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   coffre unmount ~/cloud
-  coffre unmount --now ~/cloud      # the rest stays in the journal until the next mount")]
+  coffre unmount --now ~/cloud      # the rest stays in the journal until the next mount
+
+With --json, a line {\"waiting_bytes\":N} each time that less is left, then the result.")]
 pub struct Args {
     /// Where it is mounted
     dir: PathBuf,
@@ -24,7 +26,10 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let (mounted, daemon) = sync::mounted_at(context, &args.dir).await?;
     let call = Call::Unmount { now: args.now };
-    let left = sync::call(daemon, &call, context.output).await?;
+    let left = match args.now {
+        true => daemon.call(&call, drop).await?,
+        false => sync::call(daemon, &call, context.output).await?,
+    };
     wait_for_end(mounted.pid).await;
     let output = context.output;
     output.object(&serde_json::json!({ "unmounted": mounted.dir, "left_bytes": left }));

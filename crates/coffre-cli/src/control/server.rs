@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use coffre::Error;
 use coffre::fs::Filesystem;
-use coffre::vault::Access;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -24,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::control::CALL_MAX;
 use crate::control::Call;
 use crate::control::Line;
+use crate::daemon;
 use crate::exit;
 use crate::requests;
 
@@ -146,12 +146,8 @@ async fn answer(
     }
 }
 
-/// What cannot be changed has nothing to upload.
 async fn publish(filesystem: &Filesystem) -> anyhow::Result<()> {
-    match filesystem.vault().access() {
-        Access::ReadOnly => Ok(()),
-        Access::ReadWrite => Ok(filesystem.publish().await?),
-    }
+    Ok(daemon::publish(filesystem).await?)
 }
 
 /// Tells how far it is while something is waited for.

@@ -1,6 +1,12 @@
 //! BLAKE3 in its two roles: deriving keys under hard-coded contexts, and keyed hashing.
 
+use zeroize::Zeroize;
 use zeroize::Zeroizing;
+
+use crate::crypto::locked::wipe_stack;
+
+/// Stack that a derivation uses, generously, in bytes.
+const HASHING: usize = 16 * 1024;
 
 /// Contexts of key derivation: `coffre v1 <label>`, one for each purpose. Variable data never goes into them.
 pub(crate) mod context {
@@ -23,12 +29,23 @@ pub(crate) mod context {
 
 /// `H(label, parts)`: `N` bytes of BLAKE3 `derive_key` over the joined parts.
 pub(crate) fn derive<const N: usize>(context: &'static str, parts: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    let out = expand(context, parts);
+    wipe_stack::<HASHING>();
+    out
+}
+
+#[inline(never)]
+fn expand<const N: usize>(context: &'static str, parts: &[&[u8]]) -> Zeroizing<[u8; N]> {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
         hasher.update(part);
     }
     let mut out = Zeroizing::new([0; N]);
-    hasher.finalize_xof().fill(out.as_mut());
+    // Both hold what was hashed, up to a block.
+    let mut reader = hasher.finalize_xof();
+    reader.fill(out.as_mut());
+    reader.zeroize();
+    hasher.zeroize();
     out
 }
 

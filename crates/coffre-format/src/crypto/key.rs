@@ -8,6 +8,7 @@ use zeroize::ZeroizeOnDrop;
 use crate::crypto::hash::context;
 use crate::crypto::hash::derive;
 use crate::crypto::hash::keyed;
+use crate::crypto::locked::Locked;
 use crate::error::FormatError;
 use crate::error::Result;
 use crate::id::DeviceId;
@@ -16,14 +17,15 @@ use crate::id::Epoch;
 use crate::id::Inode;
 use crate::id::Seq;
 use crate::id::VaultId;
+use crate::random;
 
 /// Root of all keys of one epoch. Never printed; wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct RootKey(pub(crate) [u8; 32]);
+#[derive(Clone)]
+pub struct RootKey(pub(crate) Locked);
 
 /// Shapes the tree for the whole life of the vault. Never printed; wiped when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct StructureKey(pub(crate) [u8; 32]);
+#[derive(Clone)]
+pub struct StructureKey(pub(crate) Locked);
 
 /// A key for one purpose: encryption ‖ nonce.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -71,31 +73,35 @@ pub struct Keyring {
 
 impl RootKey {
     /// One that is known already.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let key = Self(Locked::copy_of(&bytes));
+        bytes.zeroize();
+        key
     }
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
 impl StructureKey {
     /// One that is known already.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let key = Self(Locked::copy_of(&bytes));
+        bytes.zeroize();
+        key
     }
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
-fn random() -> Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|_| FormatError::Random)?;
+fn fresh() -> Result<Locked> {
+    let mut bytes = Locked::zeros();
+    random::fill(bytes.as_mut())?;
     Ok(bytes)
 }
 
@@ -116,7 +122,7 @@ impl PurposeKey {
 impl EpochKeys {
     fn derive(root: &RootKey, vault: VaultId, epoch: Epoch) -> Self {
         let epoch_bytes = epoch.0.to_le_bytes();
-        let parts: [&[u8]; 3] = [&root.0, &vault.0, &epoch_bytes];
+        let parts: [&[u8]; 3] = [root.0.as_ref(), &vault.0, &epoch_bytes];
         Self {
             epoch,
             commit: PurposeKey::derive(context::COMMIT, &parts),
@@ -198,7 +204,7 @@ impl Keyring {
 
 impl StructureKeys {
     fn derive(key: &StructureKey, vault: VaultId) -> Self {
-        let one = |context| *derive::<32>(context, &[&key.0, &vault.0]);
+        let one = |context| *derive::<32>(context, &[key.0.as_ref(), &vault.0]);
         Self {
             frame_hash: one(context::FRAME_HASH),
             boundary: one(context::BOUNDARY),

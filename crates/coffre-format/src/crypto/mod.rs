@@ -2,5 +2,6 @@
 
 pub(crate) mod hash;
 pub mod key;
+pub(crate) mod locked;
 pub mod seal;
 pub mod sign;

@@ -8,7 +8,6 @@
 //! be answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -44,6 +43,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::fs::trouble::Trouble;
+use crate::fs::types::Workers;
 use crate::store::Outbox;
 
 /// Frozen packs that may wait in memory for their sync before writers are held back.
@@ -96,9 +96,9 @@ struct Left {
 struct State {
     current: Option<Arc<OpenPack>>,
     /// Closed for appending, not frozen yet.
-    closing: HashMap<Salt, Arc<OpenPack>>,
-    frozen: HashMap<Salt, Frozen>,
-    left: HashMap<Salt, Arc<Left>>,
+    closing: BTreeMap<Salt, Arc<OpenPack>>,
+    frozen: BTreeMap<Salt, Frozen>,
+    left: BTreeMap<Salt, Arc<Left>>,
 }
 
 /// All data packs of this process that are not settled.
@@ -106,6 +106,7 @@ pub struct DataPacks {
     dir: PathBuf,
     ring: Arc<Keyring>,
     outbox: Outbox,
+    workers: Workers,
     state: Mutex<State>,
     freezing: AtomicUsize,
     thawed: tokio::sync::Notify,
@@ -119,9 +120,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl DataPacks {
     /// Packs in `dir` (created), with what an earlier process left there; what it left half-written is removed.
-    pub fn open(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Result<Self> {
+    pub fn open(
+        dir: PathBuf,
+        ring: Arc<Keyring>,
+        outbox: Outbox,
+        workers: Workers,
+    ) -> Result<Self> {
         std::fs::create_dir_all(&dir).map_err(|source| Error::io("create", &dir, source))?;
-        let packs = Self::new(dir, ring, outbox);
+        let packs = Self::new(dir, ring, outbox, workers);
         for useless in packs.find_left()? {
             std::fs::remove_file(&useless)
                 .map_err(|source| Error::io("remove", &useless, source))?;
@@ -132,7 +138,7 @@ impl DataPacks {
 
     /// What an earlier process left in `dir`, which may be absent; nothing in it is changed.
     pub fn look(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Result<Self> {
-        let packs = Self::new(dir, ring, outbox);
+        let packs = Self::new(dir, ring, outbox, Workers::default());
         if packs.dir.exists() {
             packs.find_left()?;
         }
@@ -146,11 +152,12 @@ impl DataPacks {
         state.left.is_empty() && state.frozen.is_empty()
     }
 
-    fn new(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Self {
+    fn new(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox, workers: Workers) -> Self {
         Self {
             dir,
             ring,
             outbox,
+            workers,
             state: Mutex::default(),
             freezing: AtomicUsize::new(0),
             thawed: tokio::sync::Notify::new(),
@@ -418,14 +425,18 @@ impl DataPacks {
         for pack in full {
             self.freezing.fetch_add(1, Ordering::AcqRel);
             let packs = self.clone();
-            tokio::task::spawn_blocking(move || {
+            let freeze = move || {
                 if let Err(error) = packs.freeze(pack.salt, PackSize::Full) {
                     pack.mark_stuck();
                     packs.note(Some(error));
                 }
                 packs.freezing.fetch_sub(1, Ordering::AcqRel);
                 packs.thawed.notify_waiters();
-            });
+            };
+            match self.workers {
+                Workers::Threads => drop(tokio::task::spawn_blocking(freeze)),
+                Workers::Runtime => drop(tokio::spawn(async move { freeze() })),
+            }
         }
     }
 

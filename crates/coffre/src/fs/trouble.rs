@@ -1,8 +1,8 @@
 //! A local disk that takes nothing: why, and when it is tried again.
 
 use std::time::Duration;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::error::Error;
 
 /// A disk that has just failed is not asked again before this time, whoever waits.

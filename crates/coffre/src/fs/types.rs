@@ -19,8 +19,20 @@ pub struct Options {
     pub fsync: Fsync,
     /// Seconds after the last change until a publish.
     pub publish_after: std::time::Duration,
+    /// Where work runs that waits for the local disk.
+    pub workers: Workers,
     /// What a journal is to one who only reads, if the disk has lost a part of it.
     pub damage: Damage,
+}
+/// Where work runs that waits for the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Workers {
+    /// On threads beside the runtime, which never waits for them.
+    #[default]
+    Threads,
+    /// On the runtime itself, between its other tasks. On a runtime of one thread everything then happens in an order
+    /// that a seed decides.
+    Runtime,
 }
 /// What opening does where the disk has lost what it had promised to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

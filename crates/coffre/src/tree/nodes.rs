@@ -27,6 +27,7 @@ use moka::sync::Cache;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::ATTEMPTS;
 use crate::store::Rank;
 use crate::store::Reader;
 use crate::tree::Need;
@@ -226,22 +227,26 @@ impl Nodes {
     async fn open(&self, kind: FrameKind, pointer: &Pointer, rank: Rank) -> Result<Vec<u8>> {
         let (pack, range) = extent(pointer)?;
         let frame = self.0.reader.read(pack.name, range.clone(), rank).await?;
-        match self.unseal(kind, pointer, &pack, &frame) {
-            Ok(plaintext) => Ok(plaintext),
-            Err(_) => {
-                // A damaged cache is a miss: only what the store itself offers now is a verdict on it.
-                self.0.reader.discard(pack.name, range.clone());
-                let again = self.0.reader.read_stored(pack.name, range.clone(), rank);
-                let again = match again.await {
-                    Ok(frame) => self.unseal(kind, pointer, &pack, &frame),
-                    Err(error) => Err(error),
-                };
-                again.map_err(|error| match self.0.reader.outbox().contains(pack.name) {
-                    true => self.damaged(&pack, range.start),
-                    false => error,
-                })
+        if let Ok(plaintext) = self.unseal(kind, pointer, &pack, &frame) {
+            return Ok(plaintext);
+        }
+        // A damaged cache is a miss: only what the store itself offers, again, is a verdict on it.
+        let mut verdict = Err(unnamed());
+        for _ in 1..ATTEMPTS {
+            self.0.reader.discard(pack.name, range.clone());
+            let stored = self.0.reader.read_stored(pack.name, range.clone(), rank);
+            verdict = match stored.await {
+                Ok(frame) => self.unseal(kind, pointer, &pack, &frame),
+                Err(error) => Err(error),
+            };
+            if verdict.is_ok() {
+                break;
             }
         }
+        verdict.map_err(|error| match self.0.reader.outbox().contains(pack.name) {
+            true => self.damaged(&pack, range.start),
+            false => error,
+        })
     }
 
     /// A pack that waits for its upload is spoilt, and the store has no other.

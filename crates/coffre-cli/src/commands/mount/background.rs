@@ -1,4 +1,4 @@
-//! `coffre mount`: a vault as a folder.
+//! A mount in the background: this program is started again behind it, and told what opens the vault over a pipe.
 
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
@@ -6,81 +6,32 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context as _;
 use coffre::Error;
-use coffre::fs::Damage;
-use coffre::fs::Fsync;
-use coffre::vault::Access;
-use coffre_fuse::AllowOther;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
 
-use crate::control::client::Daemon;
+use crate::commands::mount;
+use crate::commands::mount::ATTEMPTS;
+use crate::commands::mount::Args;
 use crate::daemon;
-use crate::daemon::Plan;
+use crate::daemon::Terminal;
 use crate::exit;
 use crate::exit::Failure;
-use crate::mounts;
 use crate::mounts::Mounted;
 use crate::secret::Presented;
 use crate::session;
-use crate::session::Bounds;
 use crate::settings::Context;
 use crate::settings::Target;
-use crate::units;
 
 /// Set in the process that stays behind the mount: secrets come through its standard input.
-const BEHIND: &str = "COFFRE_BEHIND_MOUNT";
+pub(super) const BEHIND: &str = "COFFRE_BEHIND_MOUNT";
 /// A log that has grown beyond is begun anew, in bytes.
 const LOG_MAX: u64 = 4 << 20;
-/// Mistakes that a person may make with the passphrase.
-const ATTEMPTS: usize = 3;
-
-/// Mount a vault as a folder
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  coffre mount work ~/cloud
-  coffre mount 's3://bucket/vault?region=eu-central-1' ~/cloud --cache-size 50G
-  coffre mount --foreground --read-only work /mnt/cloud
-
-Returns when the folder can be used; `coffre unmount DIR` ends it, `coffre status DIR` tells
-what is not uploaded yet. A process stays behind the mount; its log is daemon.log in the
-vault's state folder.")]
-pub struct Args {
-    /// Vault: a URI, a local folder, or a profile
-    vault: String,
-    /// An empty folder
-    dir: PathBuf,
-    /// Stay in the foreground until unmounted or Ctrl-C
-    #[arg(long)]
-    foreground: bool,
-    /// Refuse changes
-    #[arg(long)]
-    read_only: bool,
-    /// What fsync waits for: the journal on this disk, or a commit in the store
-    #[arg(long, value_enum, default_value = "local")]
-    fsync: Wait,
-    /// Let other users use the mount, as far as modes allow
-    #[arg(long)]
-    allow_other: bool,
-    /// Bound of memory [default: 512M]
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
-    memory: Option<u64>,
-    /// Bound of the cache on this disk [default: 10G; none for a vault in a local folder]
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
-    cache_size: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Wait {
-    Local,
-    Remote,
-}
 
 /// What the process behind the mount tells the one that started it.
 #[derive(Serialize, Deserialize)]
@@ -97,119 +48,8 @@ enum Told {
     },
 }
 
-/// Runs it.
-pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let target = context.target(&args.vault)?;
-    if std::env::var_os(BEHIND).is_some() {
-        return behind(target, &args).await;
-    }
-    let dir = usable_folder(&args.dir, &target, allow_other(&args))?;
-    if Daemon::find(&target.state()).await.is_some() {
-        let place = mounts::of_state(&target.state()).map(|mounted| mounted.dir);
-        let place = place.unwrap_or_default();
-        return Err(Failure::error(
-            exit::BUSY,
-            format!(
-                "{} is mounted already, at {}",
-                target.written,
-                place.display()
-            ),
-        ));
-    }
-    if args.foreground {
-        let vault = session::unlock(context, &target, access(&args)).await?;
-        let plan = plan(target, dir, &args);
-        let said = vault.heads().warnings;
-        return daemon::run(&plan, vault, |mounted, notes| {
-            let news = notes.iter().filter(|note| !said.contains(note));
-            news.for_each(|note| tell_note(context, note));
-            tell(context, mounted);
-            Ok(())
-        })
-        .await;
-    }
-    let mounted = in_background(context, &target).await?;
-    tell(context, &mounted);
-    Ok(())
-}
-
-fn tell(context: &Context, mounted: &Mounted) {
-    context.output.object(mounted);
-    context
-        .output
-        .line(format_args!("mounted at {}", mounted.dir.display()));
-}
-
-fn tell_note(context: &Context, note: &str) {
-    context.output.note(format_args!("note: {note}"));
-}
-
-fn access(args: &Args) -> Access {
-    if args.read_only {
-        Access::ReadOnly
-    } else {
-        Access::ReadWrite
-    }
-}
-
-fn plan(target: Target, dir: PathBuf, args: &Args) -> Plan {
-    Plan {
-        target,
-        dir,
-        access: access(args),
-        bounds: Bounds {
-            memory: args.memory,
-            cache: args.cache_size,
-            fsync: match args.fsync {
-                Wait::Local => Fsync::Local,
-                Wait::Remote => Fsync::Remote,
-            },
-            // Whoever only looks may see what was before the damage, and is told.
-            damage: Damage::ShowBefore,
-        },
-        allow_other: allow_other(args),
-    }
-}
-
-fn allow_other(args: &Args) -> AllowOther {
-    if args.allow_other {
-        AllowOther::Yes
-    } else {
-        AllowOther::No
-    }
-}
-
-/// The folder to mount at: there, empty, and not holding what the mount itself needs.
-pub fn usable_folder(
-    dir: &Path,
-    target: &Target,
-    allow_other: AllowOther,
-) -> anyhow::Result<PathBuf> {
-    let needed = [
-        Some(target.state()),
-        Some(target.cache()),
-        target.uri.local_path().map(Path::to_owned),
-    ];
-    let canonical = mounts::canonical(dir);
-    if let Some(inside) = needed
-        .into_iter()
-        .flatten()
-        .find(|path| path.starts_with(&canonical))
-    {
-        let what = format!(
-            "{} is inside {}, so mounting there would hide what the mount needs",
-            inside.display(),
-            dir.display()
-        );
-        return Err(Error::Usage(what).into());
-    }
-    coffre_fuse::check_mount_point(dir, allow_other)?;
-    dir.canonicalize()
-        .map_err(|error| Error::io("mount at", dir, error).into())
-}
-
 /// Starts this program again behind the mount and waits until the folder can be used.
-async fn in_background(context: &Context, target: &Target) -> anyhow::Result<Mounted> {
+pub(super) async fn in_background(context: &Context, target: &Target) -> anyhow::Result<Mounted> {
     let mut presented = Presented::gather(&context.global, &target.profile)?;
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let mut attempt = 1;
@@ -248,6 +88,8 @@ pub async fn start(
         .args(arguments)
         .env(BEHIND, "1")
         .env_remove("COFFRE_PASSPHRASE")
+        // Not the service that a manager waits for.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log)
@@ -280,7 +122,9 @@ pub async fn start(
     };
     match serde_json::from_str(&line).context("the process behind the mount said something else")? {
         Told::Ready { mounted, notes } => {
-            notes.iter().for_each(|note| tell_note(context, note));
+            notes
+                .iter()
+                .for_each(|note| mount::tell_note(context, note));
             Ok(mounted)
         }
         Told::Failed { message, code } => Err(Failure::error(code, message)),
@@ -306,7 +150,7 @@ fn log_file(state: &Path) -> anyhow::Result<std::fs::File> {
 }
 
 /// The process behind the mount.
-async fn behind(target: Target, args: &Args) -> anyhow::Result<()> {
+pub(super) async fn behind(target: Target, args: &Args) -> anyhow::Result<()> {
     // Not of the terminal's session: closing it, or Ctrl-C there, does not reach the mount.
     rustix::process::setsid().context("a session of its own")?;
     let mounted = async {
@@ -315,11 +159,10 @@ async fn behind(target: Target, args: &Args) -> anyhow::Result<()> {
                 Error::Usage(format!("{BEHIND} is set by `coffre mount` itself only")).into(),
             );
         }
-        let presented = Presented::receive(std::io::stdin().lock())
-            .context("read the passphrase from the pipe")?;
-        let dir = usable_folder(&args.dir, &target, allow_other(args))?;
-        let vault = session::unlock_with(&target, &presented, access(args)).await?;
-        anyhow::Ok((plan(target, dir, args), vault))
+        let presented = mount::receive()?;
+        let dir = mount::usable_folder(&args.dir, &target, mount::allow_other(args))?;
+        let vault = session::unlock_with(&target, &presented, mount::access(args)).await?;
+        anyhow::Ok((mount::plan(target, dir, args, Terminal::Left), vault))
     };
     let mut told = false;
     let served = match mounted.await {

@@ -3,8 +3,12 @@
 //! ```text
 //!  coffre mount ── starts itself again ──▶ daemon: unlock → open → mount → socket → "ready"
 //!        ◀───────────── ready, or the error ──────┘            │
-//!  returns                                    unmount, SIGTERM, SIGINT → kernel unmount → upload → end
+//!  returns                    unmount, a signal, somebody else ─▶ `ending`: kernel unmount → upload → end
 //! ```
+
+mod ending;
+mod service;
+mod signals;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,17 +19,15 @@ use coffre::vault::Access;
 use coffre::vault::Vault;
 use coffre_fuse::AllowOther;
 use coffre_fuse::Mount;
-use coffre_fuse::MountError;
 use coffre_fuse::MountOptions;
 use coffre_fuse::Writing;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::control::server;
 use crate::control::server::Stop;
+use crate::daemon::ending::Ending;
+use crate::daemon::service::Service;
+use crate::daemon::signals::Signals;
 use crate::exit;
 use crate::exit::Failure;
 use crate::mounts;
@@ -33,6 +35,9 @@ use crate::mounts::Mounted;
 use crate::session;
 use crate::session::Bounds;
 use crate::settings::Target;
+
+pub use crate::daemon::ending::publish;
+pub use crate::daemon::signals::Terminal;
 
 /// How long the process stays for its last answer to be read.
 const PARTING: Duration = Duration::from_millis(200);
@@ -49,6 +54,10 @@ pub struct Plan {
     pub bounds: Bounds,
     /// Other users may look.
     pub allow_other: AllowOther,
+    /// Whether it ends with a terminal.
+    pub terminal: Terminal,
+    /// How long an upload may take after a signal.
+    pub linger: Duration,
 }
 
 /// Mounts, tells `ready` what there is to know, and serves until the end; then everything is uploaded, or in the journal.
@@ -77,8 +86,9 @@ async fn serve(
     ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let listener = server::listen(state)?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Before there is a mount: from then on no signal may end this process by itself.
+    let signals = Signals::listen(plan.terminal)?;
+    let service = Service::of_environment();
     let mounted = Mounted {
         vault: plan.target.written.clone(),
         dir: plan.dir.clone(),
@@ -86,80 +96,74 @@ async fn serve(
         pid: std::process::id(),
         read_only: plan.access == Access::ReadOnly,
     };
-    let mut mount = start(plan, filesystem)?;
-    let (stops, mut stop) = mpsc::channel(1);
+    let mount = start(plan, filesystem)?;
+    let point = mount.point();
+    let (stops, stop) = mpsc::channel(1);
     let server = tokio::spawn(server::serve(listener, filesystem.clone(), stops));
-    mounted.save()?;
-    ready(&mounted, &filesystem.status().warnings)?;
+    let notes = filesystem.status().warnings;
+    if let Err(error) = mounted.save().and_then(|()| ready(&mounted, &notes)) {
+        // Whoever asked for it has gone; a mount that nobody serves would be left behind.
+        server.abort();
+        point.detach()?;
+        return Err(error);
+    }
+    service.ready();
     tracing::info!("mounted {} at {}", mounted.vault, mounted.dir.display());
-    let ended = loop {
-        let wish = tokio::select! {
-            _ = terminate.recv() => Wish::of_signal(),
-            _ = interrupt.recv() => Wish::of_signal(),
-            Some(Stop { now, answer }) = stop.recv() => Wish {
-                remainder: if now { Remainder::Keep } else { Remainder::Upload },
-                answer: Some(answer),
-            },
-            _ = &mut mount => {
-                tracing::info!("unmounted by somebody else");
-                // Verbs that come now wait for the vault itself.
-                withdraw(state);
-                break finish(filesystem, Remainder::Upload).await.map(|_| ());
-            }
-        };
-        match unmount(&plan.dir, &mut mount).await {
-            Ok(()) => break fulfil(wish, state, filesystem).await,
-            // In use: everything stays as it was.
-            Err(error) => {
-                tracing::warn!("{error:#}");
-                if let Some(answer) = wish.answer {
-                    let _ = answer.send(Err(error));
-                }
-            }
-        }
+    let ending = Ending {
+        filesystem,
+        point,
+        serving: tokio::task::spawn_blocking(move || mount.wait()),
+        signals,
+        service,
+        linger: plan.linger,
     };
+    let ended = until_the_end(ending, stop, state).await;
     server.abort();
     ended
 }
 
-/// Somebody wants the mount to end.
-struct Wish {
-    remainder: Remainder,
-    answer: Option<oneshot::Sender<anyhow::Result<u64>>>,
-}
-
-impl Wish {
-    fn of_signal() -> Self {
-        Self {
-            remainder: Remainder::Upload,
-            answer: None,
+async fn until_the_end(
+    mut ending: Ending<'_>,
+    mut stop: mpsc::Receiver<Stop>,
+    state: &Path,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            signal = ending.signals.next() => return ending.insist(signal).await,
+            Some(stop) = stop.recv() => match ending.unmount().await {
+                Ok(()) => return fulfil(ending, stop, state).await,
+                // In use: everything stays as it was.
+                Err(error) => {
+                    tracing::warn!("{error:#}");
+                    let _ = stop.answer.send(Err(error));
+                }
+            },
+            _ = &mut ending.serving => {
+                tracing::info!("unmounted by somebody else");
+                // Verbs that come now wait for the vault itself.
+                withdraw(state);
+                return ending.upload_all().await.map(drop);
+            }
         }
     }
 }
 
 /// After the kernel has let go: uploads, or not, and answers.
-async fn fulfil(wish: Wish, state: &Path, filesystem: &Filesystem) -> anyhow::Result<()> {
-    let ended = finish(filesystem, wish.remainder).await;
+async fn fulfil(ending: Ending<'_>, stop: Stop, state: &Path) -> anyhow::Result<()> {
+    let ended = match stop.now {
+        true => ending.keep().await,
+        false => ending.upload_all().await,
+    };
     // Before the answer: whoever comes next shall not meet a file system that is closed.
     withdraw(state);
-    let Some(answer) = wish.answer else {
-        return ended.map(|_| ());
-    };
     let failed = ended
         .as_ref()
         .err()
         .map(|error| Failure::error(exit::code(error), exit::message(error)));
-    let _ = answer.send(ended);
+    let _ = stop.answer.send(ended);
     // Time for the answer to reach the client.
     tokio::time::sleep(PARTING).await;
     failed.map_or(Ok(()), Err)
-}
-
-/// What happens to what is not uploaded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Remainder {
-    Upload,
-    Keep,
 }
 
 /// Nobody finds this mount any more.
@@ -168,10 +172,7 @@ fn withdraw(state: &Path) {
     let _ = std::fs::remove_file(state.join("control.sock"));
 }
 
-/// Ends when the kernel has let go, by whomever.
-type Mounting = JoinHandle<Result<(), MountError>>;
-
-fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mounting> {
+fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mount> {
     let options = MountOptions {
         writing: match plan.access {
             Access::ReadOnly => Writing::Refused,
@@ -181,29 +182,10 @@ fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mounting> {
         threads: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8)),
     };
     let handle = tokio::runtime::Handle::current();
-    let mount = Mount::start(filesystem.clone(), &plan.dir, options, handle)?;
-    Ok(tokio::task::spawn_blocking(move || mount.wait()))
-}
-
-/// Unmounts. The kernel hands over what it has not written yet before this returns.
-async fn unmount(dir: &Path, mount: &mut Mounting) -> anyhow::Result<()> {
-    let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || coffre_fuse::unmount(&dir)).await??;
-    mount.await??;
-    Ok(())
-}
-
-/// Returns the bytes that are left in the journal.
-async fn finish(filesystem: &Filesystem, remainder: Remainder) -> anyhow::Result<u64> {
-    if remainder == Remainder::Upload {
-        match filesystem.close().await {
-            Ok(()) => return Ok(0),
-            Err(error) => {
-                let left = filesystem.close_now().await?.unpublished_bytes;
-                tracing::error!("{error}; {left} bytes wait in the journal for the next mount");
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(filesystem.close_now().await?.unpublished_bytes)
+    Ok(Mount::start(
+        filesystem.clone(),
+        &plan.dir,
+        options,
+        handle,
+    )?)
 }
