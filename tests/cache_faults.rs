@@ -111,6 +111,7 @@ async fn a_cache_that_fails_is_done_without_and_used_again_when_it_is_well() {
             act,
             place: "packs/",
             errno,
+            least: 0,
             skip: 0,
             times: usize::MAX,
         });

@@ -85,10 +85,14 @@ pub enum Event {
 /// What a disk refuses to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Changing content: writing, or making a file or folder.
+    /// Making a file or folder.
+    Make,
+    /// Writing content.
     Write,
     /// fsync of a file.
     Sync,
+    /// fsync of a folder.
+    SyncFolder,
     /// Reading content.
     Read,
 }
@@ -100,6 +104,8 @@ pub struct Fault {
     /// Where: paths that contain this.
     pub place: &'static str,
     pub errno: Errno,
+    /// Only writes of at least so many bytes.
+    pub least: usize,
     /// After it has done so as often.
     pub skip: usize,
     /// So many times; then it is well again.
@@ -415,7 +421,7 @@ impl Recorder {
     ) -> std::result::Result<FileAttr, Errno> {
         let mut live = self.live();
         let path = live.disk.path(parent.0).join(name);
-        live.refuse(Act::Write, &path)?;
+        live.refuse(Act::Make, &path, 0)?;
         live.next += 1;
         let inode = live.next + 1;
         live.record(Event::Make {
@@ -435,10 +441,12 @@ impl Recorder {
 }
 
 impl Live {
-    fn refuse(&mut self, act: Act, path: &Path) -> std::result::Result<(), Errno> {
+    fn refuse(&mut self, act: Act, path: &Path, length: usize) -> std::result::Result<(), Errno> {
         let path = path.to_string_lossy().into_owned();
-        let meant =
-            |fault: &&mut Fault| fault.act == act && fault.times > 0 && path.contains(fault.place);
+        let meant = |fault: &&mut Fault| {
+            let applies = fault.act == act && length >= fault.least;
+            applies && fault.times > 0 && path.contains(fault.place)
+        };
         let Some(fault) = self.faults.iter_mut().find(meant) else {
             return Ok(());
         };
@@ -451,9 +459,14 @@ impl Live {
         Err(fault.errno)
     }
 
-    fn refuse_inode(&mut self, act: Act, inode: u64) -> std::result::Result<(), Errno> {
+    fn refuse_inode(
+        &mut self,
+        act: Act,
+        inode: u64,
+        length: usize,
+    ) -> std::result::Result<(), Errno> {
         let path = self.disk.path(inode);
-        self.refuse(act, &path)
+        self.refuse(act, &path, length)
     }
 
     /// What was written to a file and not synced never reaches the disk.
@@ -611,7 +624,7 @@ impl Filesystem for Recorder {
         reply: ReplyData,
     ) {
         let mut live = self.live();
-        if let Err(errno) = live.refuse_inode(Act::Read, ino.0) {
+        if let Err(errno) = live.refuse_inode(Act::Read, ino.0, 0) {
             return reply.error(errno);
         }
         let bytes = live.disk.file(ino.0);
@@ -633,7 +646,7 @@ impl Filesystem for Recorder {
         reply: ReplyWrite,
     ) {
         let mut live = self.live();
-        if let Err(errno) = live.refuse_inode(Act::Write, ino.0) {
+        if let Err(errno) = live.refuse_inode(Act::Write, ino.0, data.len()) {
             return reply.error(errno);
         }
         live.record(Event::Write {
@@ -650,7 +663,7 @@ impl Filesystem for Recorder {
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
         let mut live = self.live();
-        if let Err(errno) = live.refuse_inode(Act::Sync, ino.0) {
+        if let Err(errno) = live.refuse_inode(Act::Sync, ino.0, 0) {
             live.lose_unsynced(ino.0);
             return reply.error(errno);
         }
@@ -659,7 +672,11 @@ impl Filesystem for Recorder {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.live().record(Event::SyncFolder { inode: ino.0 });
+        let mut live = self.live();
+        if let Err(errno) = live.refuse_inode(Act::SyncFolder, ino.0, 0) {
+            return reply.error(errno);
+        }
+        live.record(Event::SyncFolder { inode: ino.0 });
         reply.ok();
     }
 
