@@ -23,12 +23,10 @@ fn unit() -> String {
 /// The words of a setting, with the instance `cloud` filled in.
 fn setting(name: &str, home: &str) -> Vec<String> {
     let unit = unit();
-    let line = unit.lines().find_map(|line| line.strip_prefix(name));
+    let value = |line: &'_ str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+    let line = unit.lines().find_map(value);
     let line = line.unwrap().replace("%h", home).replace("%i", "cloud");
-    line.trim_start_matches(['=', '-'])
-        .split(' ')
-        .map(str::to_owned)
-        .collect()
+    line.split(' ').map(str::to_owned).collect()
 }
 
 #[test]

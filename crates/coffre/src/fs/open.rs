@@ -192,10 +192,13 @@ impl Base {
             lsn,
             merged: contained,
         } = recovered.checkpoint;
-        // The head whose tree this is, if it is published; and whether the newest head contains it.
+        // The head whose tree this is, if it is published; and whether the newest head contains it. Its device may
+        // have gone on since: it is then one of those that were known before.
+        let before = vault.heads_before();
         let mine = heads
             .all
             .iter()
+            .chain(&before)
             .find(|head| head.commit.body.root.hash == root.hash);
         let known = mine.is_some();
         let contained_by_base = mine.is_some_and(|mine| contains(base, mine));
