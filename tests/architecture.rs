@@ -15,6 +15,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &[
             "FORMAT",
             "error",
+            "random",
             "id",
             "codec",
             "crypto",

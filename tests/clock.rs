@@ -41,7 +41,7 @@ async fn verify(files: &Filesystem, name: &str, step: i64) {
     let bytes = files.read(handle, 0, 1000).await.unwrap();
     files.release(handle).await.unwrap();
     assert_eq!(bytes, format!("content of {name}"));
-    clock::step(0);
+    clock::planted::step(0);
     let off = found.mtime.seconds - clock::now().seconds - step;
     assert!(off.abs() < 3600, "{name} is off by {off} s");
 }
@@ -80,7 +80,7 @@ async fn steps_of_ten_years_change_nothing_but_the_times_of_files() {
     // During use.
     let a = open("a").await;
     for (index, step) in STEPS.into_iter().enumerate() {
-        clock::step(step);
+        clock::planted::step(step);
         write(&a, &format!("during {index}")).await;
         a.fsync().await.unwrap();
         plausible(&a);
@@ -96,13 +96,13 @@ async fn steps_of_ten_years_change_nothing_but_the_times_of_files() {
     drop(a);
     // Between two uses; what was not uploaded before the step is uploaded after it.
     for (index, step) in STEPS.into_iter().enumerate() {
-        clock::step(step);
+        clock::planted::step(step);
         let a = open("a").await;
         plausible(&a);
         write(&a, &format!("between {index}")).await;
         a.close_now().await.unwrap();
         drop(a);
-        clock::step(-step);
+        clock::planted::step(-step);
         let a = open("a").await;
         plausible(&a);
         a.close().await.unwrap();
@@ -110,13 +110,13 @@ async fn steps_of_ten_years_change_nothing_but_the_times_of_files() {
     }
     assert!(commits.is_sorted_by(|one, next| one < next), "{commits:?}");
     // Another device, whose clock goes wrong as well, in turn with the first.
-    clock::step(-TEN_YEARS);
+    clock::planted::step(-TEN_YEARS);
     let b = open("b").await;
     write(&b, "of b").await;
     b.close().await.unwrap();
     plausible(&b);
     drop(b);
-    clock::step(TEN_YEARS);
+    clock::planted::step(TEN_YEARS);
     let a = open("a").await;
     plausible(&a);
     for (index, step) in STEPS.into_iter().enumerate() {

@@ -39,6 +39,8 @@ use fuser::Request;
 use fuser::TimeOrNow;
 use fuser::WriteFlags;
 
+use crate::dice::Dice;
+
 const TTL: Duration = Duration::from_secs(3600);
 /// What a disk writes as a whole, in bytes.
 const SECTOR: usize = 512;
@@ -182,23 +184,6 @@ impl Disk {
                 }
             }
         }
-    }
-}
-
-/// A small generator: the same seed, the same losses.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn half(&mut self) -> bool {
-        self.roll().is_multiple_of(2)
     }
 }
 

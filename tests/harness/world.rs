@@ -7,6 +7,7 @@ use std::time::Duration;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Workers;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -91,6 +92,7 @@ impl World {
             access,
             fsync: Fsync::Local,
             publish_after: Duration::from_secs(5),
+            workers: Workers::Threads,
         }
     }
 

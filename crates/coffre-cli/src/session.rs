@@ -7,6 +7,7 @@ use coffre::Error;
 use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
+use coffre::fs::Workers;
 use coffre::store::Outbox;
 use coffre::store::Reader;
 use coffre::tree::Nodes;
@@ -115,6 +116,7 @@ pub async fn filesystem(
         access,
         fsync: bounds.fsync,
         publish_after: PUBLISH_AFTER,
+        workers: Workers::Threads,
     };
     Ok(Filesystem::open(vault, options).await?)
 }

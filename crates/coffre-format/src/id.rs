@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::FormatError;
 use crate::error::Result;
+use crate::random;
 
 macro_rules! bytes_id {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
@@ -57,7 +58,7 @@ macro_rules! random_id {
             /// A fresh one from the operating system.
             pub fn random() -> Result<Self> {
                 let mut bytes = [0; Self::LENGTH];
-                getrandom::fill(&mut bytes).map_err(|_| FormatError::Random)?;
+                random::fill(&mut bytes)?;
                 Ok(Self(bytes))
             }
         }

@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::id::Epoch;
 use crate::id::SlotId;
 use crate::id::VaultId;
+use crate::random;
 
 /// Length of a key slot object, in bytes.
 pub const SLOT_LENGTH: usize = 1024;
@@ -160,7 +161,7 @@ impl KeyFile {
     pub fn generate() -> Result<Zeroizing<String>> {
         let mut bytes = Zeroizing::new([0; 36]);
         let (secret, check) = bytes.split_at_mut(32);
-        getrandom::fill(secret).map_err(|_| FormatError::Random)?;
+        random::fill(secret)?;
         let sum = blake3::hash(secret);
         check.copy_from_slice(sum.as_bytes().get(..4).unwrap_or_default());
         let line = Zeroizing::new(data_encoding::BASE32_NOPAD.encode(bytes.as_ref()));
@@ -205,7 +206,7 @@ impl RecoveryCode {
     /// A fresh one.
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 20]);
-        getrandom::fill(bytes.as_mut()).map_err(|_| FormatError::Random)?;
+        random::fill(bytes.as_mut())?;
         Ok(Self(bytes))
     }
 
@@ -414,19 +415,9 @@ impl SlotHeader {
 
     /// Commitment and wrapping key: H(slot, Argon2id-64(secret, salt) ‖ key file 32 or zeros ‖ h).
     fn derive(&self, secret: &Secret) -> Result<(Zeroizing<[u8; 32]>, PurposeKey)> {
-        let refused = FormatError::KdfPolicy {
-            why: "Argon2 does not accept them",
-        };
-        let KdfParams { m, t, p } = self.params;
-        let params = Params::new(m, t, p, Some(64)).map_err(|_| refused.clone())?;
         let (text, file) = secret.parts();
         let file = Zeroizing::new(file);
-        let mut stretched = Zeroizing::new([0; 64]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(text, &self.salt, stretched.as_mut())
-            .map_err(|_| FormatError::KdfPolicy {
-                why: "there is not enough memory to derive the key",
-            })?;
+        let stretched = random::once(&[text, &self.encode()], || self.stretch(text))?;
         let okm = derive::<64>(
             context::SLOT,
             &[stretched.as_ref(), file.as_ref(), &self.encode()],
@@ -444,6 +435,20 @@ impl SlotHeader {
                 nonce: *wrapping,
             },
         ))
+    }
+
+    fn stretch(&self, text: &[u8]) -> Result<Zeroizing<[u8; 64]>> {
+        let KdfParams { m, t, p } = self.params;
+        let params = Params::new(m, t, p, Some(64)).map_err(|_| FormatError::KdfPolicy {
+            why: "Argon2 does not accept them",
+        })?;
+        let mut stretched = Zeroizing::new([0; 64]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(text, &self.salt, stretched.as_mut())
+            .map_err(|_| FormatError::KdfPolicy {
+                why: "there is not enough memory to derive the key",
+            })?;
+        Ok(stretched)
     }
 }
 
@@ -482,7 +487,7 @@ pub fn seal_slot(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(
 fn wrap(ring: &Keyring, secret: &Secret, params: KdfParams) -> Result<(SlotId, Vec<u8>)> {
     params.check(Ceiling::Lifted)?;
     let mut salt = [0; 32];
-    getrandom::fill(&mut salt).map_err(|_| FormatError::Random)?;
+    random::fill(&mut salt)?;
     let (epoch, root, structure) = ring.secrets();
     let slot = SlotId::random()?;
     let header = SlotHeader {

@@ -17,6 +17,7 @@ pub mod keyslot;
 pub mod name;
 pub mod node;
 pub mod pack;
+pub mod random;
 pub mod record;
 pub mod transaction;
 pub mod value;

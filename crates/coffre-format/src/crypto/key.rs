@@ -17,6 +17,7 @@ use crate::id::Epoch;
 use crate::id::Inode;
 use crate::id::Seq;
 use crate::id::VaultId;
+use crate::random;
 
 /// Root of all keys of one epoch. Never printed; wiped when dropped.
 #[derive(Clone)]
@@ -80,7 +81,7 @@ impl RootKey {
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
@@ -94,13 +95,13 @@ impl StructureKey {
 
     /// A fresh one.
     pub fn random() -> Result<Self> {
-        random().map(Self)
+        fresh().map(Self)
     }
 }
 
-fn random() -> Result<Locked> {
+fn fresh() -> Result<Locked> {
     let mut bytes = Locked::zeros();
-    getrandom::fill(bytes.as_mut()).map_err(|_| FormatError::Random)?;
+    random::fill(bytes.as_mut())?;
     Ok(bytes)
 }
 

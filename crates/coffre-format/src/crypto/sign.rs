@@ -14,6 +14,7 @@ use crate::id::CommitHash;
 use crate::id::DeviceId;
 use crate::id::PublicKey;
 use crate::id::VaultId;
+use crate::random;
 
 /// What a signature of a commit begins with, padded with zeros to 16 bytes.
 const CONTEXT: [u8; 16] = *b"coffre1 commit\0\0";
@@ -26,7 +27,7 @@ impl DeviceKey {
     /// A fresh one.
     pub fn generate() -> Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut()).map_err(|_| FormatError::Random)?;
+        random::fill(seed.as_mut())?;
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 

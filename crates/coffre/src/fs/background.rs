@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
-use std::time::Instant;
 
 use coffre_format::transaction::Checkpoint;
 
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
@@ -38,8 +38,10 @@ fn spawn_until_closed(inner: &Arc<Inner>, work: impl Future<Output = ()> + Send 
     let mut closing = inner.closing.subscribe();
     tokio::spawn(async move {
         tokio::select! {
-            () = work => {}
+            // In this order: what is closed does not begin anything more.
+            biased;
             _ = closing.wait_for(|closing| *closing) => {}
+            () = work => {}
         }
     });
 }

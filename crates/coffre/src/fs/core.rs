@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use coffre_format::commit::Vector;
 use coffre_format::id::DeviceId;
@@ -26,6 +25,7 @@ use coffre_format::transaction::Edit;
 use coffre_format::transaction::Transaction;
 
 use crate::clock;
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
@@ -80,6 +80,9 @@ pub(crate) struct Begin {
 
 impl Core {
     pub(crate) fn new(begin: Begin) -> Self {
+        // What an earlier process folded and did not publish is as overdue as what it left in the journal.
+        let unpublished = begin.root.hash != begin.published.1.hash;
+        let began = unpublished.then(Instant::now);
         Self {
             active: Changes::default(),
             frozen: None,
@@ -88,8 +91,8 @@ impl Core {
             folded: begin.lsn,
             published: begin.published,
             merged: begin.merged,
-            dirty_since: None,
-            changed: None,
+            dirty_since: began,
+            changed: began,
             handles: Handles::default(),
             allocator: Allocator::new(begin.session),
             lamport: begin.lamport,

@@ -8,7 +8,6 @@
 //! answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -42,6 +41,7 @@ use coffre_format::record::Pointer;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::fs::types::Workers;
 use crate::store::Outbox;
 
 /// Frozen packs that may wait in memory for their sync before writers are held back.
@@ -92,9 +92,9 @@ struct Left {
 struct State {
     current: Option<Arc<OpenPack>>,
     /// Closed for appending, not frozen yet.
-    closing: HashMap<Salt, Arc<OpenPack>>,
-    frozen: HashMap<Salt, Frozen>,
-    left: HashMap<Salt, Arc<Left>>,
+    closing: BTreeMap<Salt, Arc<OpenPack>>,
+    frozen: BTreeMap<Salt, Frozen>,
+    left: BTreeMap<Salt, Arc<Left>>,
 }
 
 /// All data packs of this process that are not settled.
@@ -102,6 +102,7 @@ pub struct DataPacks {
     dir: PathBuf,
     ring: Arc<Keyring>,
     outbox: Outbox,
+    workers: Workers,
     state: Mutex<State>,
     freezing: AtomicUsize,
     thawed: tokio::sync::Notify,
@@ -114,12 +115,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl DataPacks {
     /// Packs in `dir` (created), with what an earlier process left there.
-    pub fn open(dir: PathBuf, ring: Arc<Keyring>, outbox: Outbox) -> Result<Self> {
+    pub fn open(
+        dir: PathBuf,
+        ring: Arc<Keyring>,
+        outbox: Outbox,
+        workers: Workers,
+    ) -> Result<Self> {
         std::fs::create_dir_all(&dir).map_err(|source| Error::io("create", &dir, source))?;
         let packs = Self {
             dir,
             ring,
             outbox,
+            workers,
             state: Mutex::default(),
             freezing: AtomicUsize::new(0),
             thawed: tokio::sync::Notify::new(),
@@ -340,7 +347,7 @@ impl DataPacks {
         for pack in full {
             self.freezing.fetch_add(1, Ordering::AcqRel);
             let packs = self.clone();
-            tokio::task::spawn_blocking(move || {
+            let freeze = move || {
                 if let Err(error) = packs.freeze(pack.salt, PackSize::Full) {
                     log::error!("cannot freeze a pack: {error}");
                     *lock(&packs.error) = Some(error);
@@ -348,7 +355,11 @@ impl DataPacks {
                 }
                 packs.freezing.fetch_sub(1, Ordering::AcqRel);
                 packs.thawed.notify_waiters();
-            });
+            };
+            match self.workers {
+                Workers::Threads => drop(tokio::task::spawn_blocking(freeze)),
+                Workers::Runtime => drop(tokio::spawn(async move { freeze() })),
+            }
         }
     }
 

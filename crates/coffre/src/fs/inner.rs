@@ -7,7 +7,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use coffre_format::crypto::key::Keyring;
@@ -18,6 +17,7 @@ use coffre_format::id::SessionPrefix;
 use coffre_format::record::Place;
 use coffre_format::record::Pointer;
 
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;

@@ -106,6 +106,15 @@ impl Filesystem {
         }
     }
 
+    /// Ends as a kill would: what is only in memory is gone, nothing more is begun.
+    #[cfg(feature = "faults")]
+    pub fn crash(&self) {
+        if let Some(writer) = &self.inner.writer {
+            writer.journal.crash();
+        }
+        self.inner.closing.send_replace(true);
+    }
+
     /// The vault below.
     pub fn vault(&self) -> &Vault {
         &self.inner.vault

@@ -6,6 +6,7 @@ use coffre_format::id::Digest;
 use coffre_format::id::Inode;
 use coffre_format::id::Lsn;
 use coffre_format::id::SessionPrefix;
+use coffre_format::random;
 use coffre_format::record::Child;
 use coffre_format::record::Key;
 use coffre_format::record::Record;
@@ -63,7 +64,12 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
     std::fs::create_dir_all(&journal_dir)
         .map_err(|source| Error::io("create", &journal_dir, source))?;
     let packs_dir = vault.state().path().join("open");
-    let packs = Arc::new(DataPacks::open(packs_dir, ring.clone(), outbox.clone())?);
+    let packs = Arc::new(DataPacks::open(
+        packs_dir,
+        ring.clone(),
+        outbox.clone(),
+        options.workers,
+    )?);
     let recovered = recover(&journal_dir, &ring, |pointer| {
         packs
             .read(pointer)
@@ -113,7 +119,7 @@ pub(crate) async fn open(vault: Vault, options: Options) -> Result<Inner> {
                 previous: start.previous,
                 lsn: Lsn(core.lsn.0 - start.again.len() as u64),
             };
-            let journal = Journal::start(begin, ring, packs.clone())?;
+            let journal = Journal::start(begin, ring, packs.clone(), options.workers)?;
             for transaction in &start.again {
                 journal.append(transaction);
             }
@@ -253,8 +259,7 @@ fn contains(head: &Head, other: &Head) -> bool {
 async fn new_session(nodes: &Nodes, root: &Child, access: Access) -> Result<SessionPrefix> {
     loop {
         let mut bytes = [0; 4];
-        getrandom::fill(&mut bytes)
-            .map_err(|_| Error::Secret(coffre_format::FormatError::Random))?;
+        random::fill(&mut bytes).map_err(Error::Secret)?;
         let prefix = SessionPrefix(u32::from_be_bytes(bytes) & 0x7fff_ffff);
         if prefix.0 == 0 {
             continue;

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use coffre_format::commit::AddedPack;
@@ -33,6 +32,7 @@ use coffre_format::transaction::Edit;
 use futures::StreamExt;
 use futures::TryStreamExt;
 
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
@@ -258,7 +258,9 @@ impl Inner {
                 });
             }
             let length = bytes.len() as u64;
-            store.put(&ObjectName::Pack(name), bytes).await?;
+            let object = ObjectName::Pack(name);
+            store.put(&object, bytes).await?;
+            store.confirm(&object, length).await?;
             fault::point("publish.pack-sent");
             Ok(AddedPack { name, hash, length })
         }))

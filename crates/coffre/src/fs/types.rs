@@ -19,6 +19,18 @@ pub struct Options {
     pub fsync: Fsync,
     /// Seconds after the last change until a publish.
     pub publish_after: std::time::Duration,
+    /// Where work runs that waits for the local disk.
+    pub workers: Workers,
+}
+/// Where work runs that waits for the local disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Workers {
+    /// On threads beside the runtime, which never waits for them.
+    #[default]
+    Threads,
+    /// On the runtime itself, between its other tasks. On a runtime of one thread everything then happens in an order
+    /// that a seed decides.
+    Runtime,
 }
 /// What fsync waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

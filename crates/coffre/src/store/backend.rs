@@ -44,6 +44,15 @@ const FOLDERS_MOST: usize = 100_000;
 const TRANSFER: Duration = Duration::from_secs(150);
 const CONTROL: Duration = Duration::from_secs(30);
 const CONCURRENT: usize = 64;
+/// A line or a server that garbles an answer now and then is no forger: an answer that cannot be right is asked
+/// for again, this often in all, before it counts.
+pub(crate) const ATTEMPTS: usize = 3;
+/// Pauses before an object that must be there is looked for again: some stores show writes late.
+pub(crate) const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
 
 /// What a listing is restricted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,23 +148,31 @@ static MEMORIES: OnceLock<Mutex<BTreeMap<String, Operator>>> = OnceLock::new();
 impl Store {
     /// Opens the service behind an address. Nothing is sent yet.
     pub fn open(uri: &StoreUri) -> Result<Self> {
-        let operator = match uri.scheme() {
+        Self::open_through(uri, |operator| operator)
+    }
+
+    /// The same with what tests lay directly over the service: below timeouts and retries, where a network is.
+    pub fn open_through(
+        uri: &StoreUri,
+        network: impl FnOnce(Operator) -> Operator,
+    ) -> Result<Self> {
+        let service = match uri.scheme() {
             "memory" => {
                 let memories = MEMORIES.get_or_init(Mutex::default);
                 let mut memories = memories.lock().unwrap_or_else(PoisonError::into_inner);
                 match memories.get(uri.canonical()) {
-                    Some(operator) => operator.clone(),
+                    Some(service) => service.clone(),
                     None => {
-                        let operator = build(uri)?;
-                        memories.insert(uri.canonical().to_owned(), operator.clone());
-                        operator
+                        let service = service(uri)?;
+                        memories.insert(uri.canonical().to_owned(), service.clone());
+                        service
                     }
                 }
             }
-            _ => build(uri)?,
+            _ => service(uri)?,
         };
         Ok(Self {
-            operator,
+            operator: patient(network(service)),
             writing: Arc::default(),
             uri: uri.clone(),
             counters: Arc::default(),
@@ -168,13 +185,6 @@ impl Store {
         let name = format!("memory://private-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let uri = StoreUri::parse(&name).expect("the address is well-formed");
         Self::open(&uri).expect("memory needs nothing from outside")
-    }
-
-    /// The same store with layers over the service (faults, counts: for tests and wrappers).
-    #[must_use]
-    pub fn map_operator(mut self, map: impl FnOnce(Operator) -> Operator) -> Self {
-        self.operator = map(self.operator);
-        self
     }
 
     /// Its address.
@@ -197,8 +207,40 @@ impl Store {
         }
     }
 
+    /// Whether an object that was put is there with its whole length. A server that says so of itself is not
+    /// believed; one that shows it late is waited for.
+    pub async fn confirm(&self, name: &ObjectName, length: u64) -> Result<()> {
+        for pause in PAUSES {
+            if self.length(name).await? == Some(length) {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let object = name.to_string();
+        match self.length(name).await? {
+            Some(found) if found == length => Ok(()),
+            Some(_) => Err(Error::Truncated { object, path: None }),
+            None => Err(Error::Missing { object, path: None }),
+        }
+    }
+
     /// Exactly this range, or `Missing` or `Truncated`.
     pub async fn read(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        for _ in 0..ATTEMPTS {
+            let bytes = self.answer(name, range.clone()).await?;
+            if bytes.len() as u64 == wanted {
+                return Ok(bytes);
+            }
+        }
+        Err(Error::Truncated {
+            object: name.to_string(),
+            path: None,
+        })
+    }
+
+    /// What the service answers to one request for a range, of whatever length.
+    async fn answer(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
         let path = name.to_string();
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         self.count(&self.counters.gets, &self.counters.received, wanted);
@@ -226,12 +268,6 @@ impl Store {
             }
             Err(error) => return Err(failed("read", &path, &error)),
         };
-        if buffer.len() != wanted {
-            return Err(Error::Truncated {
-                object: path,
-                path: None,
-            });
-        }
         Ok(buffer.to_bytes())
     }
 
@@ -394,7 +430,7 @@ impl Store {
                 .clone()
                 .with_option("atomic_write_dir", &temporary.to_string_lossy());
             // Whoever comes second drops an equal one.
-            drop(self.writing.set(build(&uri)?));
+            drop(self.writing.set(patient(service(&uri)?)));
         }
         Ok(self.writing.get().expect("it was just set"))
     }
@@ -405,13 +441,18 @@ impl Store {
     }
 }
 
-fn build(uri: &StoreUri) -> Result<Operator> {
+fn service(uri: &StoreUri) -> Result<Operator> {
     let options = uri.options().clone();
     let operator = Operator::via_iter(uri.scheme(), options)
         .map_err(|error| Error::Usage(format!("{}: {}", uri.canonical(), plain(&error))))?;
     let context = operator
         .base_context()
         .with_http_transport(HttpTransporter::new(Patient::new()?));
+    Ok(operator.with_context(context))
+}
+
+/// Gives each attempt its time, and a request several attempts.
+fn patient(operator: Operator) -> Operator {
     let timeout = TimeoutLayer::new()
         .with_timeout(CONTROL)
         .with_io_timeout(TRANSFER);
@@ -421,11 +462,10 @@ fn build(uri: &StoreUri) -> Result<Operator> {
         .with_max_delay(Duration::from_secs(5))
         .with_jitter();
     // The timeout is the inner one: each attempt has its own.
-    Ok(operator
-        .with_context(context)
+    operator
         .layer(timeout)
         .layer(retry)
-        .layer(ConcurrentLimitLayer::new(CONCURRENT)))
+        .layer(ConcurrentLimitLayer::new(CONCURRENT))
 }
 
 /// OpenDAL's local service renames into place but leaves the folder's entry to the kernel.

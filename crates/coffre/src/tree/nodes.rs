@@ -27,6 +27,7 @@ use moka::sync::Cache;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::ATTEMPTS;
 use crate::store::Rank;
 use crate::store::Reader;
 use crate::tree::Need;
@@ -225,16 +226,16 @@ impl Nodes {
 
     async fn open(&self, kind: FrameKind, pointer: &Pointer, rank: Rank) -> Result<Vec<u8>> {
         let (pack, range) = extent(pointer)?;
-        let frame = self.0.reader.read(pack.name, range.clone(), rank).await?;
-        match self.unseal(kind, pointer, &pack, &frame) {
-            Ok(plaintext) => Ok(plaintext),
-            Err(_) => {
-                // A damaged cache is a miss: only what the store itself offers now is a verdict on it.
-                self.0.reader.discard(pack.name, range.clone());
-                let frame = self.0.reader.read(pack.name, range, rank).await?;
-                self.unseal(kind, pointer, &pack, &frame)
+        for _ in 1..ATTEMPTS {
+            let frame = self.0.reader.read(pack.name, range.clone(), rank).await?;
+            if let Ok(plaintext) = self.unseal(kind, pointer, &pack, &frame) {
+                return Ok(plaintext);
             }
+            // A damaged cache is a miss: only what the store itself offers, again, is a verdict on it.
+            self.0.reader.discard(pack.name, range.clone());
         }
+        let frame = self.0.reader.read(pack.name, range, rank).await?;
+        self.unseal(kind, pointer, &pack, &frame)
     }
 
     fn unseal(

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use coffre_format::commit::Point;
 use coffre_format::commit::Vector;
@@ -15,6 +14,7 @@ use futures::StreamExt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::Object;
+use crate::store::PAUSES;
 use crate::vault::Head;
 use crate::vault::base;
 use crate::vault::commits::Commits;
@@ -22,12 +22,6 @@ use crate::vault::commits::Read;
 use crate::vault::commits::forged;
 use crate::vault::kept;
 
-/// Pauses before an object that must be there is looked for again: some stores show writes late.
-const PAUSES: [Duration; 3] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_millis(1500),
-];
 /// Commits of a chain that are fetched together.
 const RUN: usize = 32;
 

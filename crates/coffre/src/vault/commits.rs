@@ -20,6 +20,7 @@ use coffre_format::record::tag;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::ATTEMPTS;
 use crate::store::Store;
 use crate::tree::Nodes;
 use crate::vault::Head;
@@ -69,6 +70,16 @@ impl<'a> Commits<'a> {
         if let Some(head) = self.kept(name) {
             return Ok(Read::Good(Box::new(head)));
         }
+        for _ in 1..ATTEMPTS {
+            match self.fetch(name, length).await? {
+                Read::Bad(error) => log::debug!("asking again for {name}: {error}"),
+                read => return Ok(read),
+            }
+        }
+        self.fetch(name, length).await
+    }
+
+    async fn fetch(&self, name: &ObjectName, length: Option<u64>) -> Result<Read> {
         match self.store.read_whole(name, length, COMMIT_MAX).await {
             Ok(bytes) => self.judge(name, bytes),
             Err(Error::Missing { .. }) => Ok(Read::Absent),

@@ -27,6 +27,7 @@ use futures::StreamExt;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::ATTEMPTS;
 use crate::store::Outbox;
 use crate::store::Prefix;
 use crate::store::Reader;
@@ -158,10 +159,9 @@ async fn unlock_known(
 ) -> Result<Unlocked> {
     let header = anchor::peek(state, &bytes)?;
     let mut notices = Vec::new();
-    let offline = match vault_hint(store).await {
-        Ok(None) => None,
-        Ok(Some(found)) if found == header.vault => None,
-        Ok(Some(found)) => return Err(wrong_vault(header.vault, found)),
+    let offline = match expected_hint(store, header.vault).await {
+        Ok(()) => None,
+        Err(error @ Error::WrongVault { .. }) => return Err(error),
         Err(error @ Error::Unreachable { .. }) => Some(error),
         Err(error @ Error::Denied { .. }) => return Err(error),
         Err(error) => {
@@ -210,6 +210,22 @@ async fn unlock_known(
     })
 }
 
+/// The store names this vault, or none at all. Nothing authenticates the hint, so it is asked for again before
+/// it is taken at its word.
+async fn expected_hint(store: &Store, expected: VaultId) -> Result<()> {
+    let mut hint = vault_hint(store).await;
+    for _ in 1..ATTEMPTS {
+        match hint {
+            Ok(Some(found)) if found != expected => hint = vault_hint(store).await,
+            _ => break,
+        }
+    }
+    match hint? {
+        Some(found) if found != expected => Err(wrong_vault(expected, found)),
+        _ => Ok(()),
+    }
+}
+
 /// First contact: everything comes from the store.
 async fn unlock_unknown(store: &Store, state: &StateDir, secret: &Secret) -> Result<Unlocked> {
     if state.holds_work()? {
@@ -225,7 +241,8 @@ async fn unlock_unknown(store: &Store, state: &StateDir, secret: &Secret) -> Res
     if slots.is_empty() {
         return Err(no_slots(store).await?);
     }
-    let (ring, slot) = try_slots(&slots, secret, KdfParams::FLOOR)?;
+    let (slots, opened) = try_again(store, slots, secret).await?;
+    let (ring, slot) = opened?;
     let vault = ring.vault();
     notices.push(format!(
         "first contact with vault {vault} on this device: what the store offers is taken as its newest state"
@@ -262,6 +279,28 @@ pub(super) fn new_anchor(ring: &Keyring, slots: Slots) -> Anchor {
         session: SessionPrefix(0),
         lsn: Lsn(0),
     }
+}
+
+/// Opens the first slot that the secret fits. Before a secret is called wrong, the slots are fetched again: one
+/// that came garbled looks just like it. Only what comes differently is worth another derivation.
+async fn try_again(
+    store: &Store,
+    mut slots: Slots,
+    secret: &Secret,
+) -> Result<(Slots, Result<(Keyring, SlotId)>)> {
+    for _ in 1..ATTEMPTS {
+        let opened = try_slots(&slots, secret, KdfParams::FLOOR);
+        if opened.is_ok() {
+            return Ok((slots, opened));
+        }
+        let (again, _) = fetch_slots(store, &[]).await?;
+        if again == slots {
+            return Ok((slots, opened));
+        }
+        slots = again;
+    }
+    let opened = try_slots(&slots, secret, KdfParams::FLOOR);
+    Ok((slots, opened))
 }
 
 /// Opens the first slot that the secret fits. Slots of other kinds cannot be opened by it.

@@ -4,10 +4,11 @@
 //!  operations ──append──▶ queue ──flusher thread──▶ segment 7 │ segment 8 │ segment 9 ◀─ written now
 //!                                                   ▲ freed by the checkpoint that follows a fold
 //! ```
-//! One thread writes. It takes everything that is queued at once (group commit), seals it into frames that
+//! One flusher writes, on a thread of its own or on its caller's runtime. It takes everything that is queued at once (group commit), seals it into frames that
 //! each carry the digest of the frame before, and syncs the data packs that the transactions name before
 //! the journal itself. A crash therefore loses at most a suffix of what was not synced.
 
+mod flusher;
 pub mod recover;
 mod segment;
 #[cfg(test)]
@@ -20,9 +21,7 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::thread::JoinHandle;
 use std::time::Duration;
-use std::time::Instant;
 
 use coffre_format::crypto::key::Keyring;
 use coffre_format::id::Digest;
@@ -31,22 +30,24 @@ use coffre_format::id::SessionPrefix;
 use coffre_format::transaction::Checkpoint;
 use coffre_format::transaction::Transaction;
 use coffre_format::transaction::encode_transaction;
+use tokio::sync::Notify;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 
+use crate::clock::Instant;
 use crate::error::Error;
 use crate::error::Result;
-use crate::fault;
 use crate::fs::data_packs::DataPacks;
+use crate::fs::types::Workers;
 
+use flusher::Flusher;
+use flusher::Running;
 use segment::Segments;
 
 /// Transactions reach the journal file at the latest after this time.
 const LINGER: Duration = Duration::from_secs(1);
 /// A queue this long is written at once, in bytes.
 const WRITE_AT: usize = 1024 * 1024;
-/// Written bytes that are kept in memory until they are synced.
-const UNSYNCED_MOST: usize = 64 * 1024 * 1024;
 
 /// Where a journal continues.
 pub struct Start {
@@ -98,10 +99,59 @@ struct Queue {
     size: u64,
 }
 
+/// What the flusher took from the queue.
+struct Taken {
+    items: VecDeque<Item>,
+    sync: bool,
+    stop: bool,
+}
+
+/// Whether there is a reason to write.
+enum Due {
+    Now(Taken),
+    At(Instant),
+    Never,
+}
+
+impl Queue {
+    /// `idle` is when a watermark frame is owed, if nothing else comes.
+    fn due(&mut self, synced: Lsn, idle: Option<Instant>) -> Due {
+        let now = Instant::now();
+        let sync = self.wanted > synced || self.stop;
+        let linger = self.since.map(|since| since + LINGER);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if sync || self.urgent || self.bytes >= WRITE_AT || is_due(linger) || is_due(idle) {
+            self.bytes = 0;
+            self.since = None;
+            self.urgent = false;
+            return Due::Now(Taken {
+                items: std::mem::take(&mut self.items),
+                sync,
+                stop: self.stop,
+            });
+        }
+        linger.or(idle).map_or(Due::Never, Due::At)
+    }
+}
+
 struct Shared {
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Wake,
     progress: watch::Sender<Progress>,
+}
+
+/// Reaches the flusher wherever it runs.
+#[derive(Default)]
+struct Wake {
+    thread: Condvar,
+    task: Notify,
+}
+
+impl Wake {
+    fn notify(&self) {
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
 }
 
 impl Shared {
@@ -113,12 +163,17 @@ impl Shared {
 /// The writing end of a journal.
 pub struct Journal {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    running: Mutex<Option<Running>>,
 }
 
 impl Journal {
     /// Creates the first segment of this session and starts the flusher.
-    pub fn start(start: Start, ring: Arc<Keyring>, packs: Arc<DataPacks>) -> Result<Self> {
+    pub fn start(
+        start: Start,
+        ring: Arc<Keyring>,
+        packs: Arc<DataPacks>,
+        workers: Workers,
+    ) -> Result<Self> {
         let lsn = start.lsn;
         let segments = Segments::create(start, ring)?;
         let (progress, _) = watch::channel(Progress {
@@ -128,22 +183,14 @@ impl Journal {
         });
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
-            wake: Condvar::new(),
+            wake: Wake::default(),
             progress,
         });
-        let flusher = Flusher {
-            shared: shared.clone(),
-            segments,
-            packs,
-            written: lsn,
-        };
-        let thread = std::thread::Builder::new()
-            .name("coffre-journal".into())
-            .spawn(move || flusher.run())
-            .map_err(|source| Error::io("start the thread that writes", "journal", source))?;
+        let flusher = Flusher::new(shared.clone(), segments, packs, lsn);
+        let running = flusher.start(workers)?;
         Ok(Self {
             shared,
-            thread: Mutex::new(Some(thread)),
+            running: Mutex::new(Some(running)),
         })
     }
 
@@ -174,9 +221,9 @@ impl Journal {
         queue.bytes += grown;
         if queue.since.is_none() {
             queue.since = Some(Instant::now());
-            self.shared.wake.notify_one();
+            self.shared.wake.notify();
         } else if before < WRITE_AT && queue.bytes >= WRITE_AT {
-            self.shared.wake.notify_one();
+            self.shared.wake.notify();
         }
     }
 
@@ -187,7 +234,7 @@ impl Journal {
         {
             let mut queue = self.shared.queue();
             queue.wanted = queue.wanted.max(lsn);
-            self.shared.wake.notify_one();
+            self.shared.wake.notify();
         }
         loop {
             {
@@ -246,27 +293,32 @@ impl Journal {
         self.shared.queue().size
     }
 
-    /// Writes what is queued, syncs it and stops the thread.
+    /// Writes what is queued, syncs it and ends the flusher.
     pub fn stop(&self) {
         self.shared.queue().stop = true;
-        self.shared.wake.notify_one();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            log::error!("the journal thread ended unexpectedly");
+        self.shared.wake.notify();
+        if let Some(running) = self.running().take() {
+            running.finish();
         }
+    }
+
+    /// Ends the flusher as a kill would: what is queued is gone.
+    #[cfg(feature = "faults")]
+    pub fn crash(&self) {
+        if let Some(running) = self.running().take() {
+            running.abandon();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push_urgent(&self, item: Item) {
         let mut queue = self.shared.queue();
         queue.items.push_back(item);
         queue.urgent = true;
-        self.shared.wake.notify_one();
+        self.shared.wake.notify();
     }
 }
 
@@ -279,149 +331,5 @@ impl Drop for Journal {
 fn stopped() -> Error {
     Error::Busy {
         what: "the file system is being closed".into(),
-    }
-}
-
-struct Flusher {
-    shared: Arc<Shared>,
-    segments: Segments,
-    packs: Arc<DataPacks>,
-    written: Lsn,
-}
-
-/// What the flusher took from the queue.
-struct Taken {
-    items: VecDeque<Item>,
-    sync: bool,
-    stop: bool,
-}
-
-impl Flusher {
-    fn run(mut self) {
-        loop {
-            let taken = self.wait();
-            let stop = taken.stop;
-            self.write(taken);
-            self.shared.queue().size = self.segments.size();
-            if stop && self.shared.queue().items.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// Sleeps until there is a reason to write.
-    fn wait(&self) -> Taken {
-        let mut queue = self.shared.queue();
-        loop {
-            let synced = self.shared.progress.borrow().synced;
-            let sync = queue.wanted > synced || queue.stop;
-            let linger = queue
-                .since
-                .map(|since| LINGER.saturating_sub(since.elapsed()));
-            let due = linger.is_some_and(|left| left.is_zero());
-            if sync || queue.urgent || due || queue.bytes >= WRITE_AT {
-                queue.bytes = 0;
-                queue.since = None;
-                queue.urgent = false;
-                return Taken {
-                    items: std::mem::take(&mut queue.items),
-                    sync,
-                    stop: queue.stop,
-                };
-            }
-            // After a sync with nothing new, a watermark frame follows, so that damage below it is told from a torn tail.
-            let idle = if self.segments.owes_watermark() {
-                Some(LINGER)
-            } else {
-                None
-            };
-            match linger.or(idle) {
-                None => {
-                    queue = self
-                        .shared
-                        .wake
-                        .wait(queue)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
-                Some(time) => {
-                    let (back, timeout) = self
-                        .shared
-                        .wake
-                        .wait_timeout(queue, time)
-                        .unwrap_or_else(PoisonError::into_inner);
-                    queue = back;
-                    if timeout.timed_out()
-                        && queue.items.is_empty()
-                        && self.segments.owes_watermark()
-                    {
-                        return Taken {
-                            items: VecDeque::new(),
-                            sync: false,
-                            stop: queue.stop,
-                        };
-                    }
-                }
-            }
-        }
-    }
-
-    fn write(&mut self, taken: Taken) {
-        fault::point("journal.taken");
-        let idle = taken.items.is_empty() && !taken.sync;
-        for item in taken.items {
-            match item {
-                Item::Transactions { first, last, bytes } => {
-                    self.segments.write(first, last, bytes);
-                    fault::point("journal.written");
-                    self.written = last;
-                }
-                Item::Roll(done) => {
-                    let result = self.sync_all().and_then(|()| self.segments.roll());
-                    drop(done.send(result));
-                }
-                Item::Checkpoint {
-                    checkpoint,
-                    keep,
-                    done,
-                } => {
-                    self.segments.write_checkpoint(*checkpoint);
-                    fault::point("journal.checkpoint-written");
-                    let result = self.sync_all().and_then(|()| {
-                        fault::point("journal.checkpoint-synced");
-                        self.segments.free_below(keep)
-                    });
-                    drop(done.send(result));
-                }
-            }
-        }
-        if taken.sync || self.segments.unsynced_bytes() > UNSYNCED_MOST {
-            // The error went to the waiters through the progress.
-            let _ = self.sync_all();
-        } else if idle {
-            self.segments.write_watermark(self.written);
-        }
-    }
-
-    /// fdatasync of the data packs, then of the journal: a frame never stands before what it names.
-    fn sync_all(&mut self) -> Result<()> {
-        let result = self.packs.sync().and_then(|pack| {
-            fault::point("journal.data-synced");
-            self.segments.sync(pack)
-        });
-        fault::point("journal.synced");
-        let written = self.written;
-        self.shared.progress.send_modify(|progress| match &result {
-            Ok(()) => progress.synced = written,
-            Err(error) => {
-                progress.failures += 1;
-                progress.error = Some(error.clone());
-            }
-        });
-        if result.is_err() {
-            // Nobody waits any more; the next fsync asks again.
-            let mut queue = self.shared.queue();
-            queue.wanted = self.shared.progress.borrow().synced;
-        }
-        result
     }
 }

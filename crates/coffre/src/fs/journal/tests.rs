@@ -27,6 +27,7 @@ use coffre_format::transaction::Transaction;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fs::data_packs::DataPacks;
+use crate::fs::types::Workers;
 use crate::store::Outbox;
 
 use super::Journal;
@@ -73,7 +74,13 @@ impl World {
         }
         let ring = Arc::new(Keyring::generate(VaultId::random().unwrap()).unwrap());
         let outbox = Outbox::open(&dir.path().join("outbox")).unwrap();
-        let packs = DataPacks::open(dir.path().join("packs"), ring.clone(), outbox).unwrap();
+        let packs = DataPacks::open(
+            dir.path().join("packs"),
+            ring.clone(),
+            outbox,
+            Workers::Threads,
+        )
+        .unwrap();
         let start = Start {
             dir: dir.path().join("journal"),
             segment: 1,
@@ -82,7 +89,7 @@ impl World {
             lsn: Lsn(0),
         };
         let packs = Arc::new(packs);
-        let journal = Journal::start(start, ring.clone(), packs.clone()).unwrap();
+        let journal = Journal::start(start, ring.clone(), packs.clone(), Workers::Threads).unwrap();
         journal.checkpoint(checkpoint(0), 0).await.unwrap();
         Self {
             dir,
@@ -388,7 +395,13 @@ fn go_on(world: &mut World, recovered: &Recovered) {
         lsn: Lsn(recovered.lsn.0 - recovered.again.len() as u64),
     };
     world.written.truncate(recovered.transactions.len());
-    let journal = Journal::start(start, world.ring.clone(), world.packs.clone()).unwrap();
+    let journal = Journal::start(
+        start,
+        world.ring.clone(),
+        world.packs.clone(),
+        Workers::Threads,
+    )
+    .unwrap();
     for transaction in &recovered.again {
         journal.append(transaction);
     }

@@ -1,7 +1,6 @@
 //! Slots and commits in the store, against the tree and against each other.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 
 use bytes::Bytes;
 use coffre_format::commit::AddedPack;
@@ -35,7 +34,7 @@ use crate::vault::unlock::read_slot;
 const TOGETHER: usize = 16;
 
 /// Packs that commits name.
-pub(super) type Added = HashMap<PackName, AddedPack>;
+pub(super) type Added = BTreeMap<PackName, AddedPack>;
 
 /// Every slot that the tree lists is there, and is the one that the tree means.
 pub(super) async fn slots(
@@ -106,7 +105,7 @@ pub(super) async fn commits(
             (object.name, read.await)
         })
         .buffer_unordered(TOGETHER);
-    let mut chains: BTreeMap<DeviceId, HashMap<(Seq, CommitHash), Clear>> = BTreeMap::new();
+    let mut chains: BTreeMap<DeviceId, BTreeMap<(Seq, CommitHash), Clear>> = BTreeMap::new();
     let reads: Vec<(ObjectName, Result<Bytes>)> = reads.collect().await;
     for (name, read) in reads {
         let bytes = match read {
@@ -148,7 +147,7 @@ fn gap(
     device: DeviceId,
     head: Point,
     floor: Seq,
-    chain: &HashMap<(Seq, CommitHash), Clear>,
+    chain: &BTreeMap<(Seq, CommitHash), Clear>,
 ) -> Option<ObjectName> {
     let mut at = head;
     while at.seq >= floor && at.seq.0 > 0 {

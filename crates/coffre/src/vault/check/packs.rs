@@ -1,5 +1,6 @@
 //! Packs in the store against the pointers into them; at `Data` every byte of every pack.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -51,7 +52,7 @@ struct Used {
 
 /// All frames that something points to, by pack.
 #[derive(Default)]
-pub(super) struct Uses(HashMap<PackName, (PackRef, Vec<Used>)>);
+pub(super) struct Uses(BTreeMap<PackName, (PackRef, Vec<Used>)>);
 
 impl Uses {
     pub(super) fn node(&mut self, pointer: &Pointer) {
@@ -111,7 +112,7 @@ impl Inspection<'_> {
         progress: &(dyn Fn(CheckProgress) + Sync),
     ) -> Result<()> {
         let listing = self.vault.store().list(Prefix::Packs).await?;
-        let mut listed = HashMap::new();
+        let mut listed = BTreeMap::new();
         for object in &listing.objects {
             if let ObjectName::Pack(name) = object.name {
                 listed.insert(name, object.length);
@@ -168,7 +169,7 @@ impl Inspection<'_> {
     /// Packs that a commit names and the newest tree does not need: older states rest on them.
     async fn superseded(
         &mut self,
-        listed: &HashMap<PackName, Option<u64>>,
+        listed: &BTreeMap<PackName, Option<u64>>,
         used: &HashSet<PackName>,
     ) -> Result<()> {
         for (name, pack) in &self.added {

@@ -1,0 +1,236 @@
+//! The flusher: takes what is queued, writes and syncs it, and tells who waits. Where it runs is its starter's choice.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread::JoinHandle;
+
+use coffre_format::id::Lsn;
+
+use crate::clock::Instant;
+use crate::error::Error;
+use crate::error::Result;
+use crate::fault;
+use crate::fs::data_packs::DataPacks;
+use crate::fs::types::Workers;
+
+use super::Due;
+use super::Item;
+use super::LINGER;
+use super::Shared;
+use super::Taken;
+use super::segment::Segments;
+
+/// Written bytes that are kept in memory until they are synced.
+const UNSYNCED_MOST: usize = 64 * 1024 * 1024;
+
+/// Writes one journal.
+pub(super) struct Flusher {
+    shared: Arc<Shared>,
+    segments: Segments,
+    packs: Arc<DataPacks>,
+    written: Lsn,
+    /// When a sync ended after which nothing was written that could tell of it.
+    idle_since: Option<Instant>,
+}
+
+/// A flusher at work.
+pub(super) enum Running {
+    Thread(JoinHandle<()>),
+    Task(Arc<Mutex<Flusher>>, tokio::task::JoinHandle<()>),
+}
+
+impl Flusher {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        segments: Segments,
+        packs: Arc<DataPacks>,
+        written: Lsn,
+    ) -> Self {
+        Self {
+            shared,
+            segments,
+            packs,
+            written,
+            idle_since: None,
+        }
+    }
+
+    pub(super) fn start(self, workers: Workers) -> Result<Running> {
+        match workers {
+            Workers::Threads => std::thread::Builder::new()
+                .name("coffre-journal".into())
+                .spawn(move || self.run())
+                .map(Running::Thread)
+                .map_err(|source| Error::io("start the thread that writes", "journal", source)),
+            Workers::Runtime => {
+                let flusher = Arc::new(Mutex::new(self));
+                let task = tokio::spawn(run_as_task(flusher.clone()));
+                Ok(Running::Task(flusher, task))
+            }
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let taken = self.wait();
+            if self.step(taken) {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is a reason to write.
+    fn wait(&self) -> Taken {
+        let wake = &self.shared.wake.thread;
+        let mut queue = self.shared.queue();
+        loop {
+            let synced = self.shared.progress.borrow().synced;
+            queue = match queue.due(synced, self.watermark_at()) {
+                Due::Now(taken) => return taken,
+                Due::Never => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Due::At(at) => {
+                    let time = at.saturating_duration_since(Instant::now());
+                    let woken = wake.wait_timeout(queue, time);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn due(&self) -> Due {
+        let synced = self.shared.progress.borrow().synced;
+        self.shared.queue().due(synced, self.watermark_at())
+    }
+
+    /// After a sync with nothing new, a watermark frame follows, so that damage below it is told from a torn tail.
+    fn watermark_at(&self) -> Option<Instant> {
+        let owed = self.idle_since.filter(|_| self.segments.owes_watermark());
+        owed.map(|since| since + LINGER)
+    }
+
+    /// Writes what was taken. True when it was the last.
+    fn step(&mut self, taken: Taken) -> bool {
+        let stop = taken.stop;
+        self.write(taken);
+        let mut queue = self.shared.queue();
+        queue.size = self.segments.size();
+        stop && queue.items.is_empty()
+    }
+
+    fn write(&mut self, taken: Taken) {
+        fault::point("journal.taken");
+        let idle = taken.items.is_empty() && !taken.sync;
+        for item in taken.items {
+            match item {
+                Item::Transactions { first, last, bytes } => {
+                    self.segments.write(first, last, bytes);
+                    fault::point("journal.written");
+                    self.written = last;
+                }
+                Item::Roll(done) => {
+                    let result = self.sync_all().and_then(|()| self.segments.roll());
+                    drop(done.send(result));
+                }
+                Item::Checkpoint {
+                    checkpoint,
+                    keep,
+                    done,
+                } => {
+                    self.segments.write_checkpoint(*checkpoint);
+                    fault::point("journal.checkpoint-written");
+                    let result = self.sync_all().and_then(|()| {
+                        fault::point("journal.checkpoint-synced");
+                        self.segments.free_below(keep)
+                    });
+                    drop(done.send(result));
+                }
+            }
+        }
+        if taken.sync || self.segments.unsynced_bytes() > UNSYNCED_MOST {
+            // The error went to the waiters through the progress.
+            let _ = self.sync_all();
+        } else if idle {
+            self.segments.write_watermark(self.written);
+        }
+    }
+
+    /// fdatasync of the data packs, then of the journal: a frame never stands before what it names.
+    fn sync_all(&mut self) -> Result<()> {
+        let result = self.packs.sync().and_then(|pack| {
+            fault::point("journal.data-synced");
+            self.segments.sync(pack)
+        });
+        fault::point("journal.synced");
+        self.idle_since = Some(Instant::now());
+        let written = self.written;
+        self.shared.progress.send_modify(|progress| match &result {
+            Ok(()) => progress.synced = written,
+            Err(error) => {
+                progress.failures += 1;
+                progress.error = Some(error.clone());
+            }
+        });
+        if result.is_err() {
+            // Nobody waits any more; the next fsync asks again.
+            let mut queue = self.shared.queue();
+            queue.wanted = self.shared.progress.borrow().synced;
+        }
+        result
+    }
+}
+
+/// The same on a runtime, between its other tasks.
+async fn run_as_task(flusher: Arc<Mutex<Flusher>>) {
+    let shared = lock(&flusher).shared.clone();
+    loop {
+        let woken = shared.wake.task.notified();
+        let due = lock(&flusher).due();
+        match due {
+            Due::Now(taken) => {
+                if lock(&flusher).step(taken) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            Due::At(at) => drop(tokio::time::timeout_at(at, woken).await),
+            Due::Never => woken.await,
+        }
+    }
+}
+
+impl Running {
+    /// Returns when everything is written. The queue says that it shall stop.
+    pub(super) fn finish(self) {
+        match self {
+            Self::Thread(thread) => {
+                if thread.join().is_err() {
+                    log::error!("the journal thread ended unexpectedly");
+                }
+            }
+            // Nothing here waits: what is left is written on the spot.
+            Self::Task(flusher, task) => {
+                task.abort();
+                let mut flusher = lock(&flusher);
+                while let Due::Now(taken) = flusher.due() {
+                    if flusher.step(taken) {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of it without a word. A thread goes on by itself: only a task can be ended so.
+    #[cfg(feature = "faults")]
+    pub(super) fn abandon(self) {
+        if let Self::Task(_, task) = self {
+            task.abort();
+        }
+    }
+}
+
+fn lock(flusher: &Mutex<Flusher>) -> MutexGuard<'_, Flusher> {
+    flusher.lock().unwrap_or_else(PoisonError::into_inner)
+}
