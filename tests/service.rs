@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use coffre_tests::command::Machine;
 use coffre_tests::command::binary;
@@ -124,7 +125,9 @@ fn a_service_that_uploads_asks_for_more_time() {
     let open = fs::File::create(mount.path("open")).unwrap();
     mount.signal(Signal::TERM);
     let mut bytes = [0; 4096];
+    let begin = Instant::now();
     loop {
+        assert!(begin.elapsed() < HANGS, "it never asked for more time");
         let length = manager.recv(&mut bytes).unwrap();
         let told = String::from_utf8_lossy(&bytes[..length]);
         if told.contains("EXTEND_TIMEOUT_USEC=") && told.contains("bytes are left") {
