@@ -101,6 +101,27 @@ async fn in_turn_each_sees_what_the_other_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_only_reads_still_follows_the_next_time() {
+    let world = World::local();
+    drop(world.create("a").await);
+    let a = world.files("a").await;
+    write(&a, "shared", "from a").await;
+    a.close().await.unwrap();
+    drop(a);
+    for round in ["first", "second", "third"] {
+        let b = world.files("b").await;
+        write(&b, "shared", round).await;
+        b.close().await.unwrap();
+        drop(b);
+        // It changes nothing, so its own last commit stays behind.
+        let a = world.files("a").await;
+        assert_eq!(&read(&a, "shared").await[..5], &round[..5]);
+        assert!(a.status().diverged.is_empty(), "{:?}", a.status());
+        a.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn at_once_each_keeps_its_own_and_says_so() {
     let world = World::local();
     drop(world.create("a").await);

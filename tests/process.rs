@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
+use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -18,6 +21,8 @@ use coffre_tests::daemon::is_running;
 use coffre_tests::daemon::until;
 use coffre_tests::gate::Gate;
 use coffre_tests::mounted::can_mount;
+use coffre_tests::programs::has;
+use coffre_tests::programs::run;
 use coffre_tests::s3::S3;
 use rustix::mount::MountFlags;
 use rustix::mount::UnmountFlags;
@@ -317,4 +322,58 @@ fn child_of(parent: u32) -> rustix::process::Pid {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Through fusermount3, and though the process is closed to everybody else.
+#[test]
+fn an_ordinary_user_s_mount_in_use_ends_all_the_same() {
+    if !can_mount() || !has("fusermount3") || !has("setpriv") {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: every test here runs as an ordinary user already");
+        return;
+    }
+    // As distributions ship it.
+    fs::set_permissions("/dev/fuse", fs::Permissions::from_mode(0o666)).unwrap();
+    let machine = Machine::new();
+    let coffre = machine.path("coffre");
+    fs::copy(binary(), &coffre).unwrap();
+    let (vault, dir) = (machine.path("vault"), machine.folder("mount"));
+    run(machine.dir.path(), "chown", &["-R", "65534:65534", "."]);
+    fs::set_permissions(machine.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |program: &str, arguments: &[&str]| {
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", program];
+        let mut command = Command::new("setpriv");
+        command.args(user).args(arguments);
+        let own = machine.command(&[]);
+        command.envs(
+            own.get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        );
+        command
+    };
+    let setup = ["init", "--no-recovery", "--kdf-memory", "64M", &vault];
+    assert!(as_nobody(&coffre, &setup).status().unwrap().success());
+    let mounting = ["mount", "--foreground", "--linger", "1", &vault, &dir];
+    let mount = Foreground::start(as_nobody(&coffre, &mounting), dir.clone());
+    let line = format!("cd {dir} && echo mine > file && echo there && exec sleep 1000");
+    let mut resident = as_nobody("sh", &["-c", &line])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut there = [0; 6];
+    resident
+        .stdout
+        .take()
+        .unwrap()
+        .read_exact(&mut there)
+        .unwrap();
+    mount.signal(Signal::TERM);
+    let (status, said) = mount.ended();
+    resident.kill().unwrap();
+    resident.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("in use"), "{said}");
+    assert_eq!(elsewhere(&vault, "/file"), b"mine\n");
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use coffre_tests::command::Machine;
 use coffre_tests::command::binary;
@@ -23,12 +24,10 @@ fn unit() -> String {
 /// The words of a setting, with the instance `cloud` filled in.
 fn setting(name: &str, home: &str) -> Vec<String> {
     let unit = unit();
-    let line = unit.lines().find_map(|line| line.strip_prefix(name));
+    let value = |line: &'_ str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+    let line = unit.lines().find_map(value);
     let line = line.unwrap().replace("%h", home).replace("%i", "cloud");
-    line.trim_start_matches(['=', '-'])
-        .split(' ')
-        .map(str::to_owned)
-        .collect()
+    line.split(' ').map(str::to_owned).collect()
 }
 
 #[test]
@@ -126,7 +125,9 @@ fn a_service_that_uploads_asks_for_more_time() {
     let open = fs::File::create(mount.path("open")).unwrap();
     mount.signal(Signal::TERM);
     let mut bytes = [0; 4096];
+    let begin = Instant::now();
     loop {
+        assert!(begin.elapsed() < HANGS, "it never asked for more time");
         let length = manager.recv(&mut bytes).unwrap();
         let told = String::from_utf8_lossy(&bytes[..length]);
         if told.contains("EXTEND_TIMEOUT_USEC=") && told.contains("bytes are left") {

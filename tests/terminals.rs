@@ -12,6 +12,7 @@ use std::process::Stdio;
 
 use coffre_tests::command::Machine;
 use coffre_tests::daemon::Background;
+use coffre_tests::daemon::HANGS;
 use coffre_tests::daemon::is_mounted;
 use coffre_tests::daemon::is_running;
 use coffre_tests::daemon::until;
@@ -166,12 +167,18 @@ fn unmount_tells_scripts_what_it_waits_for_line_by_line() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| told.send(line))
+    });
     let parse = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap();
-    let first = parse(lines.next().unwrap().unwrap());
+    let first = parse(heard.recv_timeout(HANGS).expect("nothing is told"));
     assert!(first["waiting_bytes"].as_u64().unwrap() > 0, "{first}");
     gate.release();
-    let last = parse(lines.last().unwrap().unwrap());
+    let last = parse(heard.iter().last().unwrap());
     assert_eq!(last["unmounted"], mount.dir);
     assert_eq!(last["left_bytes"], 0);
     assert!(waiting.wait().unwrap().success());

@@ -121,7 +121,7 @@ fn device_at(path: &Path) -> Option<String> {
         let place = fields.nth(1)?;
         (place == wanted).then_some(device)
     };
-    let last = lines.filter_map(device).last()?;
+    let last = lines.filter_map(device).next_back()?;
     String::from_utf8(last).ok()
 }
 

@@ -267,13 +267,15 @@ impl Base {
             lsn,
             merged: contained,
         } = recovered.checkpoint;
-        // The head whose tree this is, if it is published; and whether the newest head contains it.
-        let mine = heads
-            .all
-            .iter()
-            .find(|head| head.commit.body.root.hash == root.hash);
+        // The head whose tree this is, if it is published; and whether the newest head contains it. Its device may
+        // have gone on since: it is then one of those that were known before.
+        let same = |head: &&Head| head.commit.body.root.hash == root.hash;
+        let before = vault.heads_before();
+        let mine = heads.all.iter().find(same);
         let known = mine.is_some();
-        let contained_by_base = mine.is_some_and(|mine| contains(base, mine));
+        let contained_by_base = mine
+            .or_else(|| before.iter().find(same))
+            .is_some_and(|mine| contains(base, mine));
         let keeps = !recovered.transactions.is_empty() || !contained_by_base;
         let clean = Self {
             root: head_root,

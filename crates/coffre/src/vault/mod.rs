@@ -160,6 +160,9 @@ struct Memory {
     /// another one leaves it alone.
     basis: Option<ObjectHash>,
     heads: Heads,
+    /// Heads as this folder had accepted them before it was opened; the state that its journal goes on from is
+    /// one of them, unless something was not published.
+    before: Vec<Head>,
     /// The slot that opened the vault, and whether the tree lists it (`None`: not looked yet).
     slot: SlotId,
     listed: Option<bool>,
@@ -241,6 +244,11 @@ impl Vault {
     /// Own last published commit.
     pub fn last(&self) -> Option<Point> {
         self.memory().anchor.last
+    }
+
+    /// The heads that this folder had accepted before it was opened.
+    pub(crate) fn heads_before(&self) -> Vec<Head> {
+        self.memory().before.clone()
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -112,6 +112,7 @@ impl Vault {
             nodes: &nodes,
             anchor: &anchor,
         };
+        let before = heads::kept_survey(&lookout).map_or_else(Vec::new, |kept| kept.heads);
         let surveyed = match unlocked.offline {
             Some(error) => Err(error),
             None => heads::survey(&lookout).await,
@@ -133,6 +134,7 @@ impl Vault {
             anchor,
             basis: unlocked.basis,
             heads: placeholder.ok_or_else(heads::no_commits)?,
+            before,
             slot: unlocked.slot,
             listed: None,
             rollback: None,

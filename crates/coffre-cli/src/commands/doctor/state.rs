@@ -213,7 +213,9 @@ fn mount(folder: &Path, section: &mut Section, problems: &mut Problems) {
     let (dir, pid) = (mounted.dir.display(), mounted.pid);
     section.mounted_at = Some(dir.to_string());
     let status = fs::read_to_string(format!("/proc/{pid}/status"));
-    let Ok(status) = status else {
+    // What has ended and was not waited for is a zombie.
+    let alive = |status: &String| !status.contains("State:\tZ");
+    let Some(status) = status.ok().filter(alive) else {
         let what = format!(
             "the process that had it mounted at {dir} is gone; `fusermount3 -uz {dir}` clears the folder, and what \
              was not uploaded is in the journal"
