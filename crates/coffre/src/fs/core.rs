@@ -155,13 +155,13 @@ impl Core {
             );
             edits.push(Edit::Put(key, Value::Record(Record::Session(device))));
         }
-        self.lamport = (self.lamport + 1).min(LAMPORT_MOST);
-        self.lsn = Lsn(self.lsn.0 + 1);
         let transaction = Transaction {
-            lsn: self.lsn,
+            lsn: Lsn(self.lsn.0 + 1),
             edits,
         };
-        journal.append(&transaction);
+        journal.append(&transaction)?;
+        self.lamport = (self.lamport + 1).min(LAMPORT_MOST);
+        self.lsn = transaction.lsn;
         self.apply(transaction)?;
         let now = Instant::now();
         self.dirty_since.get_or_insert(now);

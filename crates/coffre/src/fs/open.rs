@@ -152,7 +152,7 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
             };
             let journal = Journal::start(begin, ring, packs.clone(), options.workers)?;
             for transaction in &start.again {
-                journal.append(transaction);
+                journal.append(transaction)?;
             }
             if start.needs_checkpoint {
                 let checkpoint = Checkpoint {

@@ -102,6 +102,8 @@ struct Queue {
     wanted: Lsn,
     urgent: bool,
     stop: bool,
+    /// Nobody takes anything from here any more.
+    ended: bool,
     /// Bytes in all segments, for the fold's trigger.
     size: u64,
     /// Bytes that the flusher took and has not synced.
@@ -210,9 +212,13 @@ impl Journal {
     }
 
     /// Queues a transaction. The caller holds the lock that orders operations.
-    pub fn append(&self, transaction: &Transaction) {
+    pub fn append(&self, transaction: &Transaction) -> Result<()> {
         let lsn = transaction.lsn;
         let mut queue = self.shared.queue();
+        // Whoever ends the flusher waits for what was queued before, and for nothing that comes later.
+        if queue.stop {
+            return Err(stopped());
+        }
         let before = queue.bytes;
         let grown = match queue.items.back_mut() {
             Some(Item::Transactions { last, bytes, .. }) if bytes.len() < WRITE_AT => {
@@ -240,6 +246,7 @@ impl Journal {
         } else if before < WRITE_AT && queue.bytes >= WRITE_AT {
             self.shared.wake.notify();
         }
+        Ok(())
     }
 
     /// Waits until everything up to `lsn` is on disk, data packs first.
@@ -263,6 +270,9 @@ impl Journal {
                 if now.synced >= lsn {
                     return Ok(());
                 }
+            }
+            if self.shared.queue().ended {
+                return Err(stopped());
             }
             if progress.changed().await.is_err() {
                 return Err(stopped());
@@ -330,6 +340,9 @@ impl Journal {
         self.shared.wake.notify();
         if let Some(running) = self.running().take() {
             running.finish();
+            self.shared.queue().ended = true;
+            // Whoever still waits for a sync waits for nothing.
+            self.shared.progress.send_modify(|_| ());
         }
     }
 
@@ -347,6 +360,10 @@ impl Journal {
 
     fn push_urgent(&self, item: Item) {
         let mut queue = self.shared.queue();
+        if queue.stop {
+            // Dropped unanswered, which tells whoever waits for it.
+            return;
+        }
         queue.items.push_back(item);
         queue.urgent = true;
         self.shared.wake.notify();

@@ -124,7 +124,7 @@ impl World {
             lsn,
             edits: vec![edit],
         };
-        self.journal().append(&transaction);
+        self.journal().append(&transaction).unwrap();
         self.written.push(transaction);
     }
 
@@ -408,7 +408,7 @@ fn go_on(world: &mut World, recovered: &Recovered) {
     )
     .unwrap();
     for transaction in &recovered.again {
-        journal.append(transaction);
+        journal.append(transaction).unwrap();
     }
     world.journal = Some(journal);
 }
@@ -463,4 +463,24 @@ async fn half_of_a_long_transaction_does_not_spoil_what_follows_it() {
     world.journal().stop();
     let second = world.recover().unwrap().unwrap();
     assert_eq!(world.prefix(&second), 3);
+}
+
+#[tokio::test]
+async fn nothing_is_accepted_and_nobody_waits_after_the_end() {
+    let mut world = World::new().await;
+    world.write(500);
+    world.journal().stop();
+    // What was queued before the end is on the disk.
+    world.journal().sync(Lsn(1)).await.unwrap();
+    let late = Transaction {
+        lsn: Lsn(2),
+        edits: Vec::new(),
+    };
+    assert!(world.journal().append(&late).is_err());
+    let waits = std::time::Duration::from_secs(20);
+    let synced = tokio::time::timeout(waits, world.journal().sync(Lsn(2))).await;
+    assert!(synced.expect("nobody waits for ever").is_err());
+    let checkpoint = world.journal().checkpoint(checkpoint(1), 0);
+    let noted = tokio::time::timeout(waits, checkpoint).await;
+    assert!(noted.expect("nobody waits for ever").is_err());
 }
