@@ -322,6 +322,15 @@ async fn a_full_store(full: Answer) {
     stop(s3).await;
 }
 
+/// Nothing stays mounted behind a test that fails.
+struct Unmounted<'a>(&'a str);
+
+impl Drop for Unmounted<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
 #[test]
 fn new_credentials_in_the_profile_are_taken_while_mounted() {
     if !can_mount() {
@@ -337,6 +346,7 @@ fn new_credentials_in_the_profile_are_taken_while_mounted() {
     machine.ok(&["init", "--no-recovery", "--kdf-memory", "64M", "work"]);
     let dir = machine.folder("mount");
     machine.ok(&["mount", "work", &dir]);
+    let _unmounted = Unmounted(&dir);
     let expired = Rule {
         part: "Credential=testkey",
         ..Rule::all(Action::Answer(Answer::DENIED))
