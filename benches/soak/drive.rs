@@ -9,6 +9,8 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::plan::Plan;
+
 /// Of the kernel's counters in one second, on every Linux.
 const TICKS: f64 = 100.0;
 
@@ -24,7 +26,8 @@ pub struct Drive {
 
 impl Drive {
     /// Mounts the vault of a run, creating it the first time.
-    pub fn mount(folder: &Path, store: Option<&str>, memory: u64) -> Result<Self> {
+    pub fn mount(folder: &Path, plan: &Plan) -> Result<Self> {
+        let store = plan.store.as_deref();
         let local = folder.join("store");
         let mut drive = Self {
             folder: folder.to_owned(),
@@ -40,8 +43,11 @@ impl Drive {
             std::fs::write(&passphrase, "a soak needs no secrets at all\n")?;
             drive.coffre(&["init", &drive.store])?;
         }
-        let (memory, place) = (memory.to_string(), drive.mount.display().to_string());
-        let told = drive.coffre(&["--json", "mount", &drive.store, &place, "--memory", &memory])?;
+        let place = drive.mount.display().to_string();
+        let (memory, queue) = (plan.memory.to_string(), plan.queue.to_string());
+        let bounds = ["--memory", &memory, "--queue-size", &queue];
+        let told =
+            drive.coffre(&[&["--json", "mount", &drive.store, &place], &bounds[..]].concat())?;
         let told: serde_json::Value = serde_json::from_str(&told)?;
         let pid = told["pid"]
             .as_u64()

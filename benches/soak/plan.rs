@@ -28,6 +28,9 @@ pub enum Workload {
 pub struct Plan {
     /// Bound of resident memory, in bytes.
     pub memory: u64,
+    /// Bound of what may wait for upload on this disk, in bytes.
+    #[serde(default = "queue")]
+    pub queue: u64,
     /// Address of the store; a folder beside the mount where there is none.
     pub store: Option<String>,
     pub workloads: Vec<Workload>,
@@ -44,13 +47,19 @@ pub struct Plan {
 }
 
 const USAGE: &str = "\
-cargo xtask soak [--memory 512M] [--only files,rewrite,directory,mixed] [--minutes 60] [--store URI]
-                 [--divide N] [--dir DIR | --continue DIR]";
+cargo xtask soak [--memory 512M] [--queue 2G] [--only files,rewrite,directory,mixed] [--minutes 60]
+                 [--store URI] [--divide N] [--dir DIR | --continue DIR]";
+
+/// Less than a rewritten file, so that the bound is felt.
+fn queue() -> u64 {
+    2 << 30
+}
 
 impl Plan {
     fn new() -> Self {
         Self {
             memory: 512 << 20,
+            queue: queue(),
             store: None,
             workloads: vec![
                 Workload::Files,
@@ -77,6 +86,7 @@ impl Plan {
                 "--continue" => return Self::load(Path::new(value)),
                 "--dir" => folder = Some(PathBuf::from(value)),
                 "--memory" => plan.memory = size(value)?,
+                "--queue" => plan.queue = size(value)?,
                 "--minutes" => plan.minutes = value.parse()?,
                 "--store" => plan.store = Some(value.clone()),
                 "--only" => plan.workloads = workloads(value)?,

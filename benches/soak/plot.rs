@@ -107,7 +107,7 @@ fn panels(plan: &Plan, samples: &[Sample], phases: &[Phase<'_>]) -> Vec<Panel> {
                 curve(LINE, |sample| sample.state, mebibyte),
                 curve(SECOND, |sample| sample.cache, mebibyte),
             ],
-            bound: None,
+            bound: Some(plan.queue as f64 / mebibyte),
         },
         Panel {
             title: "store, MiB (what is no longer used is not swept yet)",

@@ -69,7 +69,7 @@ impl Run {
             .last()
             .map_or(0.0, |sample| sample.at)
             .max(steps.last().map_or(0.0, |step| step.at));
-        let drive = Drive::mount(folder, plan.store.as_deref(), plan.memory)?;
+        let drive = Drive::mount(folder, &plan)?;
         let file = append(&folder.join("steps.jsonl"))?;
         let steps = steps
             .into_iter()

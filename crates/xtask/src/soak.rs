@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::run::run as run_command;
 
-/// `cargo xtask soak [--memory 512M] [--only …] [--minutes 60] [--store URI] [--dir DIR | --continue DIR]`
+/// `cargo xtask soak [--memory 512M] [--queue 2G] [--only …] [--minutes 60] [--store URI] [--dir DIR | --continue DIR]`
 pub fn run(arguments: &[String]) -> Result<()> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
