@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coffre::clock::planted;
@@ -39,7 +41,7 @@ use coffre_tests::world::secret;
 use tokio::task::JoinSet;
 
 /// Seeds of each kind of storm.
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 150;
 /// Clients at a time.
 const CLIENTS: usize = 3;
 /// Nothing takes longer than this, however bad the weather is.
@@ -97,7 +99,10 @@ struct Storm {
 
 impl Storm {
     fn new(seed: u64, kind: Kind) -> Self {
-        let uri = StoreUri::parse(&format!("memory://storm-{seed}")).unwrap();
+        // Tests of one process share the names of stores in memory.
+        static STORES: AtomicU64 = AtomicU64::new(0);
+        let name = STORES.fetch_add(1, Ordering::Relaxed);
+        let uri = StoreUri::parse(&format!("memory://storm-{name}")).unwrap();
         let mut world = World::at(uri);
         if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
             world.dir = dir;
