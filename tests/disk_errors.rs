@@ -344,13 +344,13 @@ async fn memory_stays_bounded_while_the_disk_takes_nothing() {
         return;
     }
     let machine = Machine::new().await;
-    machine.fail(Act::Write, "/journal/", Errno::ENOSPC, usize::MAX);
     let name = sequence::name(0);
     let made = machine
         .files
         .create(Inode::ROOT, name.as_bytes(), sequence::OWNER)
         .await;
     let (_, handle) = made.unwrap();
+    machine.fail(Act::Write, "/journal/", Errno::ENOSPC, usize::MAX);
     let mut accepted = 0;
     // Pieces of blocks, which only the journal holds.
     let piece = Bytes::from(vec![7; 100_000]);

@@ -193,17 +193,20 @@ impl Gauge {
     }
 
     fn budget(&self, used: u64) -> u64 {
+        let unknown = Disk {
+            total: u64::MAX,
+            free: u64::MAX / 2,
+        };
         let disk = match rustix::fs::statvfs(&self.folder) {
+            // Some file systems do not tell.
+            Ok(stat) if stat.f_blocks == 0 => unknown,
             Ok(stat) => Disk {
-                total: stat.f_blocks * stat.f_frsize,
-                free: stat.f_bavail * stat.f_frsize,
+                total: stat.f_blocks.saturating_mul(stat.f_frsize),
+                free: stat.f_bavail.saturating_mul(stat.f_frsize),
             },
             Err(error) => {
                 log::warn!("cannot tell how full the local disk is: {error}");
-                Disk {
-                    total: u64::MAX,
-                    free: u64::MAX / 2,
-                }
+                unknown
             }
         };
         let of_disk = used.saturating_add(disk.for_queue());
