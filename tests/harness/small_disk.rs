@@ -2,9 +2,15 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::mount::UnmountFlags;
+
+/// Nobody holds a file open for longer.
+const HANG: Duration = Duration::from_secs(20);
 
 /// A mounted tmpfs; unmounted when dropped.
 pub struct SmallDisk(PathBuf);
@@ -43,9 +49,17 @@ impl SmallDisk {
         rustix::mount::mount_remount(&self.0, MountFlags::empty(), size).unwrap();
     }
 
-    /// Nothing can be changed any more.
+    /// Nothing can be changed any more. A file system that was just closed may still let go of its files.
     pub fn make_read_only(&self) {
-        rustix::mount::mount_remount(&self.0, MountFlags::RDONLY, "").unwrap();
+        let begin = Instant::now();
+        loop {
+            match rustix::mount::mount_remount(&self.0, MountFlags::RDONLY, "") {
+                Err(Errno::BUSY) if begin.elapsed() < HANG => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                made => return made.unwrap(),
+            }
+        }
     }
 }
 
