@@ -8,6 +8,7 @@
 //! be answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -250,6 +251,16 @@ impl DataPacks {
     /// All packs with a name that transactions may still know by their salt.
     pub fn named(&self) -> Vec<Frozen> {
         lock(&self.state).frozen.values().copied().collect()
+    }
+
+    /// The names of them.
+    pub fn names(&self) -> HashSet<PackName> {
+        let state = lock(&self.state);
+        state
+            .frozen
+            .values()
+            .map(|frozen| frozen.pack.name)
+            .collect()
     }
 
     /// Why no more can be taken, while it cannot.

@@ -355,12 +355,7 @@ impl Inner {
         let Ok(still) = self.reach_after(&root, writer, reach).await else {
             return;
         };
-        let known: HashSet<PackName> = writer
-            .packs
-            .named()
-            .iter()
-            .map(|frozen| frozen.pack.name)
-            .collect();
+        let known = writer.packs.names();
         let (by_salt, by_name) = self.named_packs(writer);
         for (name, length) in writer.outbox.packs() {
             let rank = match publishing.held.get(&name) {

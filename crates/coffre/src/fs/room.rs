@@ -36,13 +36,12 @@ impl Inner {
             .filter_map(|salt| writer.packs.frozen(*salt))
             .map(|frozen| frozen.pack.name)
             .collect();
-        let named = writer.packs.named();
-        let named: HashSet<PackName> = named.iter().map(|frozen| frozen.pack.name).collect();
+        let known = writer.packs.names();
         let mut dropped = 0;
         for (name, length) in writer.outbox.packs() {
             let needed = reached.packs.contains(&name)
                 || in_use.packs.contains(&name)
-                || (named.contains(&name) && !settled.contains(&name));
+                || (known.contains(&name) && !settled.contains(&name));
             if !needed {
                 writer.outbox.remove(name)?;
                 publishing.forget(name);

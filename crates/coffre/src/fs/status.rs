@@ -94,16 +94,9 @@ impl Filesystem {
                 },
             )
         };
-        let outbox: u64 = inner
-            .writer
-            .iter()
-            .flat_map(|writer| writer.outbox.packs())
-            .map(|(_, length)| length)
-            .sum();
-        let open = inner
-            .writer
-            .as_ref()
-            .map_or(0, |writer| writer.packs.memory() as u64);
+        let writer = inner.writer.as_ref();
+        let outbox = writer.map_or(0, |writer| writer.outbox.bytes());
+        let open = writer.map_or(0, |writer| writer.packs.memory() as u64);
         let level = inner.writer.as_ref().map(|writer| inner.level(writer));
         let last_error = inner
             .counters

@@ -53,7 +53,7 @@ const CONCURRENT: usize = 64;
 /// for again, this often in all, before it counts.
 pub(crate) const ATTEMPTS: usize = 3;
 /// Pauses before an object that must be there is looked for again: some stores show writes late.
-pub(crate) const PAUSES: [Duration; 3] = [
+const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_millis(1500),
@@ -302,18 +302,33 @@ impl Store {
     /// Whether an object that was put is there with its whole length. A server that says so of itself is not
     /// believed; one that shows it late is waited for.
     pub async fn confirm(&self, name: &ObjectName, length: u64) -> Result<()> {
+        let object = || name.to_string();
+        match self.length_in_time(name, |found| found == length).await? {
+            Some(found) if found == length => Ok(()),
+            Some(_) => Err(Error::Truncated {
+                object: object(),
+                path: None,
+            }),
+            None => Err(Error::Missing {
+                object: object(),
+                path: None,
+            }),
+        }
+    }
+
+    /// The length of an object that must be there: asked for several times, until one fits.
+    pub(crate) async fn length_in_time(
+        &self,
+        name: &ObjectName,
+        fits: impl Fn(u64) -> bool,
+    ) -> Result<Option<u64>> {
         for pause in PAUSES {
-            if self.length(name).await? == Some(length) {
-                return Ok(());
+            if let Some(length) = self.length(name).await?.filter(|length| fits(*length)) {
+                return Ok(Some(length));
             }
             tokio::time::sleep(pause).await;
         }
-        let object = name.to_string();
-        match self.length(name).await? {
-            Some(found) if found == length => Ok(()),
-            Some(_) => Err(Error::Truncated { object, path: None }),
-            None => Err(Error::Missing { object, path: None }),
-        }
+        self.length(name).await
     }
 
     /// Exactly this range, or `Missing` or `Truncated`.

@@ -15,7 +15,6 @@ pub(crate) use backend::ATTEMPTS;
 pub use backend::Counts;
 pub use backend::Listing;
 pub use backend::Object;
-pub(crate) use backend::PAUSES;
 pub use backend::Prefix;
 pub use backend::Store;
 pub use cache::Cache;

@@ -14,7 +14,6 @@ use futures::StreamExt;
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::Object;
-use crate::store::PAUSES;
 use crate::vault::Head;
 use crate::vault::base;
 use crate::vault::commits::Commits;
@@ -168,7 +167,11 @@ impl Chains<'_> {
         let beside = names.get(&point.seq).map(Vec::as_slice).unwrap_or(&[]);
         let length = match beside.iter().find(|object| object.name == name) {
             Some(object) => Some(object.length),
-            None => self.look_again(&name).await?.map(Some),
+            // A listing that does not show it may be an old one.
+            None => {
+                let store = self.commits.store;
+                store.length_in_time(&name, |_| true).await?.map(Some)
+            }
         };
         let mut beside_it = false;
         match length {
@@ -193,17 +196,6 @@ impl Chains<'_> {
             self.take(device, object, names, None, offered).await?;
         }
         Ok(())
-    }
-
-    /// Looks for an object that a listing does not show, several times.
-    async fn look_again(&self, name: &ObjectName) -> Result<Option<u64>> {
-        for pause in PAUSES {
-            if let Some(length) = self.commits.store.length(name).await? {
-                return Ok(Some(length));
-            }
-            tokio::time::sleep(pause).await;
-        }
-        self.commits.store.length(name).await
     }
 
     /// Whether the chain that ends in `head` has `point` in it, or has pruned it.
