@@ -8,19 +8,13 @@ use std::time::Duration;
 use std::time::Instant;
 
 use coffre_tests::command::Machine;
+use coffre_tests::content::noise;
 use coffre_tests::mounted::can_mount;
 use coffre_tests::small_disk::SmallDisk;
 
 const PLANTED: &str = "grandfathers-violin-4417";
 /// Only so that a defect is no endless test.
 const HANG: Duration = Duration::from_secs(90);
-
-fn noise(length: usize, seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
-}
 
 fn state_disk(machine: &Machine, bytes: u64) -> Option<SmallDisk> {
     SmallDisk::mount(Path::new(&machine.path("state")), bytes)

@@ -17,6 +17,7 @@ use coffre::vault::CheckReport;
 use coffre::vault::Depth;
 use coffre::vault::check;
 use coffre_tests::World;
+use coffre_tests::content::noise;
 
 const OWNER: Owner = Owner {
     uid: 0,
@@ -25,15 +26,6 @@ const OWNER: Owner = Owner {
 };
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn noise(seed: u8, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&[seed])
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
 
 async fn write(files: &Filesystem, name: &[u8], content: &[u8]) {
     let (_, handle) = files.create(Inode::ROOT, name, OWNER).await.unwrap();
@@ -53,7 +45,7 @@ async fn filled() -> (World, Contents) {
     for round in 0..3u8 {
         for (index, length) in [30, 700, 5_000, 200_000].into_iter().enumerate() {
             let name = format!("file {round} {index}").into_bytes();
-            let content = noise(round * 8 + index as u8, length);
+            let content = noise(length, round * 8 + index as u8);
             write(&files, &name, &content).await;
             contents.insert(name, content);
         }

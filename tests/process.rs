@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use coffre_tests::command::Machine;
 use coffre_tests::command::binary;
+use coffre_tests::content::noise;
 use coffre_tests::daemon::Background;
 use coffre_tests::daemon::Foreground;
 use coffre_tests::daemon::is_mounted;
@@ -27,15 +28,6 @@ use coffre_tests::s3::S3;
 use rustix::mount::MountFlags;
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
-
-fn noise(length: usize, seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&[seed])
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
-}
 
 /// What another machine finds in the store.
 #[track_caller]
