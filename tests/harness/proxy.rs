@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+
+use crate::s3::listen;
 
 /// What is done to a request.
 #[derive(Debug, Clone)]
@@ -133,13 +134,7 @@ pub struct Proxy {
 impl Proxy {
     /// Before the server at a port of this machine.
     pub fn before(server: u16) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let (runtime, listener, port) = listen();
         let state = Arc::<Mutex<State>>::default();
         let shared = state.clone();
         runtime.spawn(async move {

@@ -73,13 +73,7 @@ impl S3 {
     pub fn in_process() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let (runtime, listener, port) = listen();
         let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         let mut known = SimpleAuth::from_single(KEY, SECRET);
         known.register(NEW_KEY.to_owned(), NEW_SECRET.into());
@@ -185,4 +179,16 @@ impl S3 {
 fn padded(bytes: [u8; 6]) -> [u8; 8] {
     let [a, b, c, d, e, f] = bytes;
     [a, b, c, d, e, f, 0, 0]
+}
+
+/// A thread of its own for a server in this process, and a port of this machine that it answers at.
+pub(crate) fn listen() -> (Runtime, TcpListener, u16) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (runtime, listener, port)
 }
