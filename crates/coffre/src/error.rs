@@ -350,6 +350,17 @@ impl Error {
         self
     }
 
+    /// Whether what it is about is lost or spoilt, and asking again will not help.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. }
+                | Self::Truncated { .. }
+                | Self::Forged { .. }
+                | Self::Damaged { .. }
+        )
+    }
+
     /// The same without the path of a file: for logs, which lie on the disk unsealed.
     #[must_use]
     pub fn without_path(&self) -> Self {

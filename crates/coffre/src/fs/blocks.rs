@@ -195,6 +195,11 @@ pub fn needs_rewrite(block: &Block) -> bool {
     frames + runs(block).len() > PIECES
 }
 
+/// Whether one more piece may ask for a rewrite. Cheap.
+pub fn is_close_to_rewrite(block: &Block) -> bool {
+    block.pieces.len() + 2 > PIECES
+}
+
 /// The content that the record itself may hold: a small file's only bytes.
 pub fn inline(block: &Block) -> Option<Bytes> {
     let all_here = block

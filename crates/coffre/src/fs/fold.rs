@@ -85,7 +85,12 @@ impl Inner {
             .unfolded
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *unfolded = folded.as_ref().err().map(ToString::to_string);
+        *unfolded = folded.as_ref().err().map(|error| match error.is_loss() {
+            true => {
+                format!("{error}; delete that file or write it anew, and everything else goes on")
+            }
+            false => error.to_string(),
+        });
         folded
     }
 
@@ -221,7 +226,10 @@ impl Inner {
             };
             match &**value {
                 Value::Record(Record::Block(block)) => {
-                    let block = self.settle_block(writer, key, block, sink).await?;
+                    let block = match self.settle_block(writer, key, block, sink).await {
+                        Ok(block) => block,
+                        Err(error) => return Err(self.block_failed(key, error).await),
+                    };
                     spilled.push((key.clone(), Value::Record(Record::Block(block))));
                 }
                 other if other.spillable() => {
@@ -239,6 +247,14 @@ impl Inner {
             settled.put(key, Arc::new(value));
         }
         Ok(settled)
+    }
+
+    /// Nothing is folded while this file is as it is: the message says which.
+    async fn block_failed(&self, key: &Key, error: Error) -> Error {
+        let Some(inode) = key.inode_of() else {
+            return error;
+        };
+        self.name(inode, error).await
     }
 
     async fn settle_block(

@@ -21,6 +21,8 @@ use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::core::Core;
+use crate::fs::crowded::Looked;
+use crate::fs::crowded::crowded_frames;
 use crate::fs::data_packs::DataPacks;
 use crate::fs::fold::FoldTurn;
 use crate::fs::journal::Journal;
@@ -38,6 +40,7 @@ use crate::fs::stale::Origin;
 use crate::fs::stale::Stale;
 use crate::fs::types::Options;
 use crate::store::Outbox;
+use crate::tree::Need;
 use crate::tree::Nodes;
 use crate::tree::Pinned;
 use crate::tree::Pins;
@@ -51,6 +54,13 @@ const JOURNAL_AT: u64 = 64 * 1024 * 1024;
 const JOURNAL_PRESSED: u64 = 8 * 1024 * 1024;
 /// What needs the store is waited for this long: the kernel cannot take a request back.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// What an operation waits for before it runs again.
+enum Wanted {
+    Nodes(Need),
+    /// Content that the fold will need because of it.
+    Frames(Vec<Pointer>),
+}
 
 /// What only a writing session has.
 pub(crate) struct Writer {
@@ -207,17 +217,24 @@ impl Inner {
         let mut pins = Pins::default();
         let deadline = answer_by();
         let mut rounds = 0..ROUNDS;
+        let mut looked = Looked::default();
         let (value, stale) = loop {
             rounds.next().ok_or_else(endless)?;
-            let need = {
+            let wanted = {
                 let mut core = self.core();
                 let resident = Pinned {
                     pins: &pins,
                     nodes: &self.nodes,
                 };
                 let context = core.context();
-                match operation(&core.view(&resident), &core, &context) {
-                    Ok(outcome) => {
+                let view = core.view(&resident);
+                let done = operation(&view, &core, &context);
+                let done = done.map(|outcome| (crowded_frames(&view, &outcome.edits), outcome));
+                match done {
+                    Ok((crowded, _)) if crowded.iter().any(|frame| !looked.contains(frame)) => {
+                        Wanted::Frames(crowded)
+                    }
+                    Ok((_, outcome)) => {
                         let was_clean = core.changed.is_none();
                         let tell = origin == Origin::Library && self.stale.is_heard();
                         let stale = tell.then(|| stale::of_edits(&outcome.edits));
@@ -231,11 +248,16 @@ impl Inner {
                         break (value, stale);
                     }
                     Err(Stop::Refused(refusal)) => return Err(refusal.into()),
-                    Err(Stop::Need(need)) => need,
+                    Err(Stop::Need(need)) => Wanted::Nodes(need),
                 }
             };
-            self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
-                .await?;
+            match wanted {
+                Wanted::Nodes(need) => {
+                    self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
+                        .await?;
+                }
+                Wanted::Frames(frames) => self.look_at(frames, &mut looked, deadline).await?,
+            }
         };
         if let Some(stale) = stale {
             self.tell_mount(stale).await;

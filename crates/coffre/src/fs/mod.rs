@@ -12,6 +12,7 @@ pub mod types;
 mod allocator;
 mod background;
 mod core;
+mod crowded;
 mod data_packs;
 mod directory;
 mod fold;
@@ -39,7 +40,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::handle::Opened;
@@ -181,15 +181,14 @@ impl Filesystem {
         let read = self.inner.read_file(inode, offset, size);
         match self.inner.within(inner::answer_by(), read).await {
             Ok(bytes) => Ok(bytes),
-            Err(error) => Err(self.name(inode, error).await),
+            Err(error) => Err(self.inner.name(inode, error).await),
         }
     }
 
     /// Writes all of `data`.
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.inner
-            .write_file(self.origin, inode, offset, data, Privileges::Keep)
+        self.write_named(inode, offset, data, Privileges::Keep)
             .await
     }
 
@@ -201,9 +200,25 @@ impl Filesystem {
         data: Bytes,
     ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.inner
-            .write_file(self.origin, inode, offset, data, Privileges::Clear)
+        self.write_named(inode, offset, data, Privileges::Clear)
             .await
+    }
+
+    async fn write_named(
+        &self,
+        inode: Inode,
+        offset: u64,
+        data: Bytes,
+        privileges: Privileges,
+    ) -> Result<()> {
+        let written = self
+            .inner
+            .write_file(self.origin, inode, offset, data, privileges)
+            .await;
+        match written {
+            Err(error) if error.is_loss() => Err(self.inner.name(inode, error).await),
+            written => written,
+        }
     }
 
     /// Everything acknowledged so far is durable: locally, or in the store, as [`Options::fsync`] says.
@@ -260,13 +275,5 @@ impl Filesystem {
     /// Looks for other devices' commits now instead of within a minute.
     pub async fn refresh(&self) -> Result<()> {
         self.inner.look_for_heads().await
-    }
-
-    /// Adds the path of the file that an error is about.
-    async fn name(&self, inode: Inode, error: Error) -> Error {
-        match self.inner.path_of(inode).await {
-            Ok(path) => error.with_path(&path),
-            Err(_) => error,
-        }
     }
 }

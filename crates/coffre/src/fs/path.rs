@@ -3,6 +3,7 @@
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 
+use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::Filesystem;
@@ -56,6 +57,14 @@ impl Filesystem {
 }
 
 impl Inner {
+    /// Adds the path of the file that an error is about.
+    pub(crate) async fn name(&self, inode: Inode, error: Error) -> Error {
+        match self.path_of(inode).await {
+            Ok(path) => error.with_path(&path),
+            Err(_) => error,
+        }
+    }
+
     /// One path of an inode, for messages.
     pub(crate) async fn path_of(&self, inode: Inode) -> Result<String> {
         let path = self

@@ -104,10 +104,7 @@ pub(crate) struct Reach {
 impl Inner {
     /// Folds, uploads, commits. Returns when the store has everything accepted before the call.
     pub(crate) async fn publish(&self) -> Result<()> {
-        let result = match self.begin_session().await {
-            Ok(()) => self.publish_once().await,
-            Err(error) => Err(error),
-        };
+        let result = self.publish_if_there().await;
         let result = match result {
             // A copy of this state folder publishes on the same chain: go on under another name.
             Err(Error::DeviceCloned { device }) => {
@@ -119,6 +116,16 @@ impl Inner {
         };
         self.note_failure(result.as_ref().err());
         result
+    }
+
+    /// Who asks for it may know that the store is back before the next probe does.
+    async fn publish_if_there(&self) -> Result<()> {
+        let store = self.vault.store();
+        if store.outage().is_some() {
+            store.look().await?;
+        }
+        self.begin_session().await?;
+        self.publish_once().await
     }
 
     fn note_failure(&self, failure: Option<&Error>) {

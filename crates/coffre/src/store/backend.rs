@@ -3,52 +3,28 @@
 //! No capability that a service declares is relied on, and nothing that it answers is trusted: reads name
 //! their range, listings are bounded, and what comes back is checked by whoever asked.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use coffre_format::id::DeviceId;
 use coffre_format::name::ObjectName;
-use futures::TryStreamExt;
 use opendal::ErrorKind;
-use opendal::HttpTransporter;
 use opendal::Operator;
-use opendal::layers::ConcurrentLimitLayer;
-use opendal::layers::RetryLayer;
-use opendal::layers::TimeoutLayer;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::counts::Counters;
+use crate::store::counts::Counts;
 use crate::store::failure::failed;
-use crate::store::failure::plain;
 use crate::store::health::Health;
 use crate::store::health::Outage;
-use crate::store::http::Patient;
-use crate::store::probe;
+use crate::store::service::Service;
+use crate::store::service::make_durable;
 use crate::store::uri::StoreUri;
 
-/// Where a local store writes before it renames; never part of a listing.
-const TEMPORARY: &str = ".coffre-tmp/";
-/// Objects of a listing that are taken.
-const LISTED_MOST: usize = 8_000_000;
-/// Names that are none of ours and are reported.
-const FOREIGN_MOST: usize = 1000;
-/// Folders of a vault are at most this deep; a hostile server may offer deeper ones.
-const FOLDERS_DEEP: usize = 3;
-const FOLDERS_MOST: usize = 100_000;
-/// One attempt at one object: 16 MiB on a line of 1 Mbit/s.
-const TRANSFER: Duration = Duration::from_secs(150);
-const CONTROL: Duration = Duration::from_secs(30);
-const CONCURRENT: usize = 64;
 /// A line or a server that garbles an answer now and then is no forger: an answer that cannot be right is asked
 /// for again, this often in all, before it counts.
 pub(crate) const ATTEMPTS: usize = 3;
@@ -59,98 +35,13 @@ const PAUSES: [Duration; 3] = [
     Duration::from_millis(1500),
 ];
 
-/// What a listing is restricted to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prefix {
-    /// Everything.
-    All,
-    /// Key slots.
-    Slots,
-    /// Packs.
-    Packs,
-    /// Commits of all devices.
-    Commits,
-    /// Commits of one device.
-    CommitsOf(DeviceId),
-    /// Inventories.
-    Inventories,
-    /// What probes have left behind.
-    Probes,
-}
-
-/// An object of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Object {
-    /// Its name.
-    pub name: ObjectName,
-    /// Its length in bytes, where the listing tells it.
-    pub length: Option<u64>,
-}
-
-/// A listing, bounded.
-#[derive(Debug, Clone, Default)]
-pub struct Listing {
-    /// Objects of a vault.
-    pub objects: Vec<Object>,
-    /// Names that are none of ours.
-    pub foreign: Vec<String>,
-    /// Names that a probe has left behind.
-    pub probes: Vec<String>,
-    /// Whether more was offered than is taken.
-    pub cut: bool,
-}
-
-/// Requests and bytes so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Objects written.
-    pub puts: u64,
-    /// Ranges read.
-    pub gets: u64,
-    /// Lengths asked.
-    pub stats: u64,
-    /// Listings.
-    pub lists: u64,
-    /// Objects deleted.
-    pub deletes: u64,
-    /// Bytes written.
-    pub sent: u64,
-    /// Bytes read.
-    pub received: u64,
-}
-
-impl Counts {
-    /// All requests.
-    pub fn requests(&self) -> u64 {
-        self.puts + self.gets + self.stats + self.lists + self.deletes
-    }
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    puts: AtomicU64,
-    gets: AtomicU64,
-    stats: AtomicU64,
-    lists: AtomicU64,
-    deletes: AtomicU64,
-    sent: AtomicU64,
-    received: AtomicU64,
-}
-
 /// A store that OpenDAL reaches. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// Replaced when there are new credentials.
-    operator: Arc<RwLock<Operator>>,
-    /// A local folder: for writing, with a temporary name first. Made with the first write.
-    writing: Arc<OnceLock<Operator>>,
-    uri: StoreUri,
-    counters: Arc<Counters>,
+    pub(super) service: Arc<Service>,
+    pub(super) counters: Arc<Counters>,
     health: Arc<Health>,
 }
-
-/// Memory stores by name: opening one twice reaches the same objects.
-static MEMORIES: OnceLock<Mutex<BTreeMap<String, Operator>>> = OnceLock::new();
 
 impl Store {
     /// Opens the service behind an address. Nothing is sent yet.
@@ -163,25 +54,8 @@ impl Store {
         uri: &StoreUri,
         network: impl FnOnce(Operator) -> Operator,
     ) -> Result<Self> {
-        let service = match uri.scheme() {
-            "memory" => {
-                let memories = MEMORIES.get_or_init(Mutex::default);
-                let mut memories = memories.lock().unwrap_or_else(PoisonError::into_inner);
-                match memories.get(uri.canonical()) {
-                    Some(service) => service.clone(),
-                    None => {
-                        let service = service(uri)?;
-                        memories.insert(uri.canonical().to_owned(), service.clone());
-                        service
-                    }
-                }
-            }
-            _ => service(uri)?,
-        };
         Ok(Self {
-            operator: Arc::new(RwLock::new(patient(network(service)))),
-            writing: Arc::default(),
-            uri: uri.clone(),
+            service: Arc::new(Service::open(uri, network)?),
             counters: Arc::default(),
             health: Arc::new(Health::new()),
         })
@@ -197,27 +71,34 @@ impl Store {
 
     /// Goes on with the options of `uri`, which names the same place: new credentials. All clones do.
     pub fn renew(&self, uri: &StoreUri) -> Result<()> {
-        if uri.canonical() != self.uri.canonical() {
+        if uri.canonical() != self.uri().canonical() {
             return Err(Error::Usage(format!(
                 "{} is another place than {}; unmount and mount to change it",
                 uri.canonical(),
-                self.uri.canonical()
+                self.uri().canonical()
             )));
         }
-        let renewed = patient(service(uri)?);
-        *self
-            .operator
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = renewed;
+        self.service.renew(uri)?;
         self.health.begin_anew();
         Ok(())
     }
 
-    pub(super) fn operator(&self) -> Operator {
-        self.operator
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(super) fn operator(&self) -> Result<Operator> {
+        self.service.operator()
+    }
+
+    pub(super) fn writing(&self) -> Result<Operator> {
+        self.service.writing()
+    }
+
+    /// There is a vault in this place: a folder that shows nothing of it is not the place, its disk is away.
+    pub(crate) fn expect_vault(&self) {
+        self.service.expect_vault();
+    }
+
+    /// Whether this is a local folder that does not exist.
+    pub(crate) fn is_no_folder(&self) -> bool {
+        self.uri().local_path().is_some_and(|root| !root.is_dir())
     }
 
     /// Since when the store does not answer or refuses, if it does.
@@ -240,22 +121,18 @@ impl Store {
         drop(self.note::<()>(Err(why.clone())));
     }
 
+    /// Asks now whether it is there, instead of when the next probe is due.
+    pub async fn look(&self) -> Result<()> {
+        let looked = self.service.look().await;
+        self.note(looked)
+    }
+
     /// Takes notice of how a request ended.
-    fn note<T>(&self, result: Result<T>) -> Result<T> {
-        let operator = self.operator.clone();
+    pub(super) fn note<T>(&self, result: Result<T>) -> Result<T> {
+        let service = self.service.clone();
         let probe = move || {
-            let operator = operator
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone();
-            async move {
-                let path = ObjectName::Vault.to_string();
-                match operator.stat(&path).await {
-                    Ok(_) => Ok(()),
-                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-                    Err(error) => Err(failed("look at", &path, &error)),
-                }
-            }
+            let service = service.clone();
+            async move { service.look().await }
         };
         self.health.note(&result, probe);
         result
@@ -263,23 +140,27 @@ impl Store {
 
     /// Its address.
     pub fn uri(&self) -> &StoreUri {
-        &self.uri
+        self.service.uri()
     }
 
     /// One PUT of the whole object.
     pub async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<()> {
-        self.count(&self.counters.puts, &self.counters.sent, bytes.len());
+        self.counters.put(bytes.len());
         let path = name.to_string();
-        let operator = self.writing()?;
-        let written = operator
-            .write(&path, bytes)
-            .await
-            .map_err(|error| failed("write", &path, &error));
+        let written = self.put_in_place(&path, bytes).await;
         self.note(written)?;
-        match self.uri.local_path() {
+        match self.uri().local_path() {
             Some(root) => make_durable(&root.join(&path)),
             None => Ok(()),
         }
+    }
+
+    async fn put_in_place(&self, path: &str, bytes: Bytes) -> Result<()> {
+        self.service.in_place().await?;
+        let written = self.writing()?.write(path, bytes).await;
+        written.map_err(|error| failed("write", path, &error))?;
+        // Its disk may have gone in between.
+        self.service.in_place().await
     }
 
     /// As [`Store::read`], but fails at once while the store is known to be away.
@@ -333,8 +214,19 @@ impl Store {
 
     /// Exactly this range, or `Missing` or `Truncated`.
     pub async fn read(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
-        let read = self.read_again(name, range).await;
+        let read = self.read_in_place(name, range).await;
         self.note(read)
+    }
+
+    /// A folder that lacks it may be the wrong one.
+    async fn read_in_place(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
+        match self.read_again(name, range).await {
+            Err(missing @ Error::Missing { .. }) => {
+                self.service.in_place().await?;
+                Err(missing)
+            }
+            read => read,
+        }
     }
 
     async fn read_again(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
@@ -355,9 +247,9 @@ impl Store {
     async fn answer(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes> {
         let path = name.to_string();
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
-        self.count(&self.counters.gets, &self.counters.received, wanted);
+        self.counters.get(wanted);
         let end = range.end;
-        let buffer = match self.operator().read_with(&path).range(range).await {
+        let buffer = match self.operator()?.read_with(&path).range(range).await {
             Ok(buffer) => buffer,
             // Services disagree about a range past the end; the length tells.
             Err(error)
@@ -412,109 +304,28 @@ impl Store {
     /// Its length, or `None` where it does not exist.
     pub async fn length(&self, name: &ObjectName) -> Result<Option<u64>> {
         let path = name.to_string();
-        self.counters.stats.fetch_add(1, Ordering::Relaxed);
-        let told = match self.operator().stat(&path).await {
-            Ok(metadata) => Ok(Some(metadata.content_length())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("look at", &path, &error)),
-        };
+        self.counters.stat();
+        let told = self.look_up(&path).await;
         self.note(told)
     }
 
-    /// What is there. An absent prefix is an empty listing; order means nothing.
-    pub async fn list(&self, prefix: Prefix) -> Result<Listing> {
-        let path = match prefix {
-            Prefix::All => String::new(),
-            Prefix::Slots => "keys/".into(),
-            Prefix::Packs => "packs/".into(),
-            Prefix::Commits => "commits/".into(),
-            Prefix::CommitsOf(device) => format!("commits/{device}/"),
-            Prefix::Inventories => "inventory/".into(),
-            Prefix::Probes => probe::PREFIX.into(),
-        };
-        let mut listing = Listing::default();
-        let mut folders = vec![path];
-        while let Some(folder) = folders.pop() {
-            let listed = self.list_folder(&folder, &mut folders, &mut listing).await;
-            self.note(listed)?;
-        }
-        Ok(listing)
-    }
-
-    /// One folder, or everything below it where the service lists so by itself. OpenDAL's own descent into
-    /// folders forgets what it was at when a request fails: its retry then answers an empty listing, as if
-    /// nothing were there.
-    async fn list_folder(
-        &self,
-        folder: &str,
-        folders: &mut Vec<String>,
-        listing: &mut Listing,
-    ) -> Result<()> {
-        self.counters.lists.fetch_add(1, Ordering::Relaxed);
-        let recursive = !matches!(self.uri.scheme(), "fs" | "webdav" | "sftp");
-        let shown = if folder.is_empty() {
-            "the whole prefix"
-        } else {
-            folder
-        };
-        let mut entries = match self
-            .operator()
-            .lister_with(folder)
-            .recursive(recursive)
-            .await
-        {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed("list", shown, &error)),
-        };
-        loop {
-            let entry = match entries.try_next().await {
-                Ok(Some(entry)) => entry,
-                Ok(None) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(failed("list", shown, &error)),
-            };
-            let path = entry.path();
-            if path.starts_with(TEMPORARY) || path == folder || path == "/" {
-                continue;
+    async fn look_up(&self, path: &str) -> Result<Option<u64>> {
+        match self.operator()?.stat(path).await {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.service.in_place().await?;
+                Ok(None)
             }
-            if !entry.metadata().is_file() {
-                let deeper =
-                    path.matches('/').count() <= FOLDERS_DEEP && folders.len() < FOLDERS_MOST;
-                if !recursive && deeper {
-                    folders.push(path.to_owned());
-                }
-                continue;
-            }
-            if listing.objects.len() >= LISTED_MOST {
-                listing.cut = true;
-                return Ok(());
-            }
-            match path.parse() {
-                Ok(name) => {
-                    let length =
-                        Some(entry.metadata().content_length()).filter(|length| *length > 0);
-                    listing.objects.push(Object { name, length });
-                }
-                Err(_) if path.starts_with(probe::PREFIX) => {
-                    if listing.probes.len() < FOREIGN_MOST {
-                        listing.probes.push(path.to_owned());
-                    }
-                }
-                Err(_) if listing.foreign.len() < FOREIGN_MOST => {
-                    listing.foreign.push(path.to_owned())
-                }
-                Err(_) => listing.cut = true,
-            }
+            Err(error) => Err(failed("look at", path, &error)),
         }
     }
 
     /// Removes it; what is not there is removed already.
     pub async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = name.to_string();
-        self.counters.deletes.fetch_add(1, Ordering::Relaxed);
+        self.counters.delete();
         let deleted = self
-            .operator()
+            .operator()?
             .delete(&path)
             .await
             .map_err(|error| failed("delete", &path, &error));
@@ -523,83 +334,15 @@ impl Store {
 
     /// Requests and bytes so far.
     pub fn counts(&self) -> Counts {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            puts: load(&self.counters.puts),
-            gets: load(&self.counters.gets),
-            stats: load(&self.counters.stats),
-            lists: load(&self.counters.lists),
-            deletes: load(&self.counters.deletes),
-            sent: load(&self.counters.sent),
-            received: load(&self.counters.received),
-        }
+        self.counters.read()
     }
-
-    pub(super) fn writing(&self) -> Result<Operator> {
-        let Some(root) = self.uri.local_path() else {
-            return Ok(self.operator());
-        };
-        if self.writing.get().is_none() {
-            let temporary = root.join(TEMPORARY);
-            let uri = self
-                .uri
-                .clone()
-                .with_option("atomic_write_dir", &temporary.to_string_lossy());
-            // Whoever comes second drops an equal one.
-            drop(self.writing.set(patient(service(&uri)?)));
-        }
-        Ok(self.writing.get().expect("it was just set").clone())
-    }
-
-    fn count(&self, requests: &AtomicU64, bytes: &AtomicU64, length: usize) {
-        requests.fetch_add(1, Ordering::Relaxed);
-        bytes.fetch_add(length as u64, Ordering::Relaxed);
-    }
-}
-
-fn service(uri: &StoreUri) -> Result<Operator> {
-    let options = uri.options().clone();
-    let operator = Operator::via_iter(uri.scheme(), options)
-        .map_err(|error| Error::Usage(format!("{}: {}", uri.canonical(), plain(&error))))?;
-    let context = operator
-        .base_context()
-        .with_http_transport(HttpTransporter::new(Patient::new()?));
-    Ok(operator.with_context(context))
-}
-
-/// Gives each attempt its time, and a request several attempts.
-fn patient(operator: Operator) -> Operator {
-    let timeout = TimeoutLayer::new()
-        .with_timeout(CONTROL)
-        .with_io_timeout(TRANSFER);
-    let retry = RetryLayer::new()
-        .with_max_times(4)
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
-        .with_jitter();
-    // The timeout is the inner one: each attempt has its own.
-    operator
-        .layer(timeout)
-        .layer(retry)
-        .layer(ConcurrentLimitLayer::new(CONCURRENT))
-}
-
-/// OpenDAL's local service renames into place but leaves the folder's entry to the kernel.
-fn make_durable(path: &Path) -> Result<()> {
-    let sync = || -> std::io::Result<()> {
-        std::fs::File::open(path)?.sync_all()?;
-        for folder in path.ancestors().skip(1).take(3) {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
-    };
-    sync().map_err(|source| Error::io("sync", path, source))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::store::Prefix;
     use coffre_format::id::PackName;
 
     async fn suite(store: Store) {

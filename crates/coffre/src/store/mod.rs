@@ -2,24 +2,27 @@
 
 mod backend;
 mod cache;
+mod counts;
 mod failure;
 mod health;
 mod http;
+mod listing;
 mod open_files;
 mod outbox;
 mod probe;
 mod reader;
+mod service;
 mod uri;
 
 pub(crate) use backend::ATTEMPTS;
-pub use backend::Counts;
-pub use backend::Listing;
-pub use backend::Object;
-pub use backend::Prefix;
 pub use backend::Store;
 pub use cache::Cache;
 pub use cache::Rank;
+pub use counts::Counts;
 pub use health::Outage;
+pub use listing::Listing;
+pub use listing::Object;
+pub use listing::Prefix;
 pub use outbox::Outbox;
 pub use probe::Finding;
 pub use probe::Probe;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::ErrorKind;
+use opendal::Operator;
 use serde::Serialize;
 
 use crate::clock;
@@ -50,6 +51,7 @@ pub struct Finding {
 
 /// One probe of one store.
 pub struct Probe {
+    operator: Operator,
     store: Store,
     /// Begins the names of its objects.
     stem: String,
@@ -62,6 +64,7 @@ impl Probe {
         getrandom::fill(&mut unique)
             .map_err(|_| Error::Secret(coffre_format::FormatError::Random))?;
         Ok(Self {
+            operator: store.operator()?,
             store: store.clone(),
             stem: format!("{PREFIX}{:016x}", u64::from_le_bytes(unique)),
         })
@@ -88,7 +91,7 @@ impl Probe {
         let name = self.name("clock");
         self.write(&name, Bytes::from_static(b"tick")).await.ok()?;
         let now = clock::now().seconds;
-        let there = self.store.operator().stat(&name).await.ok()?;
+        let there = self.operator.stat(&name).await.ok()?;
         Some(there.last_modified()?.into_inner().as_second() - now)
     }
 
@@ -98,7 +101,7 @@ impl Probe {
             self.remove(&self.name(part)).await?;
         }
         // A folder, where the store has folders; another probe may still use it.
-        drop(self.store.operator().delete(PREFIX).await);
+        drop(self.operator.delete(PREFIX).await);
         Ok(())
     }
 
@@ -132,7 +135,7 @@ impl Probe {
         );
         let begin = Instant::now();
         let past = 4000..SMALL as u64 + 904;
-        let read = self.store.operator().read_with(name).range(past).await;
+        let read = self.operator.read_with(name).range(past).await;
         let verdict = match read.map(|buffer| buffer.to_bytes()) {
             Ok(bytes) if bytes == there.slice(4000..) => {
                 Verdict::Note("answers what there is".into())
@@ -142,7 +145,7 @@ impl Probe {
         };
         note(findings, "read a range past the end", begin, verdict);
         let begin = Instant::now();
-        let verdict = match self.store.operator().stat(name).await {
+        let verdict = match self.operator.stat(name).await {
             Ok(found) if found.content_length() == SMALL as u64 => Verdict::Good,
             Ok(found) => Verdict::Wrong(format!("{} instead of {SMALL}", found.content_length())),
             Err(error) => Verdict::Wrong(failed("look at", name, &error).to_string()),
@@ -200,7 +203,7 @@ impl Probe {
         let deleted = self.remove(name).await;
         note(findings, "delete", begin, good(deleted));
         let begin = Instant::now();
-        let verdict = match self.store.operator().stat(name).await {
+        let verdict = match self.operator.stat(name).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Verdict::Good,
             Err(error) => Verdict::Wrong(failed("look at", name, &error).to_string()),
             Ok(_) => Verdict::Wrong("it is still there".into()),
@@ -232,19 +235,19 @@ impl Probe {
     }
 
     async fn read(&self, name: &str, range: std::ops::Range<u64>) -> Result<Bytes> {
-        let read = self.store.operator().read_with(name).range(range).await;
+        let read = self.operator.read_with(name).range(range).await;
         read.map(|buffer| buffer.to_bytes())
             .map_err(|error| failed("read", name, &error))
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
-        let deleted = self.store.operator().delete(name).await;
+        let deleted = self.operator.delete(name).await;
         deleted.map_err(|error| failed("delete", name, &error))
     }
 
     async fn list(&self) -> Result<Vec<String>> {
         let failed = |error: opendal::Error| failed("list", PREFIX, &error);
-        let mut entries = match self.store.operator().lister(PREFIX).await {
+        let mut entries = match self.operator.lister(PREFIX).await {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(failed(error)),

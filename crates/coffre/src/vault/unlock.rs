@@ -142,6 +142,7 @@ impl Vault {
             notices,
         };
         memory.take_up(id, access, survey)?;
+        store.expect_vault();
         let vault = Self {
             inner: Arc::new(Inner {
                 store,
@@ -168,6 +169,7 @@ async fn unlock_known(
     secret: &Secret,
     bytes: Vec<u8>,
 ) -> Result<Unlocked> {
+    store.expect_vault();
     let header = anchor::peek(state, &bytes)?;
     if header
         .slots
@@ -251,6 +253,9 @@ async fn unlock_unknown(store: &Store, state: &StateDir, secret: &Secret) -> Res
     if state.holds_work()? {
         let why = "it is gone, but its folder holds a journal or an outbox with work that may not be in the store";
         return Err(anchor::spoilt(state, why));
+    }
+    if store.is_no_folder() {
+        return Err(no_vault(store));
     }
     let (slots, mut notices) = fetch_slots(store).await?;
     if slots.is_empty() {
@@ -408,15 +413,19 @@ pub(super) async fn vault_hint(store: &Store) -> Result<Option<VaultId>> {
 async fn no_slots(store: &Store) -> Result<Error> {
     let commits = store.list(Prefix::Commits).await?;
     Ok(if commits.objects.is_empty() {
-        Error::NoVault {
-            location: store.uri().canonical().to_owned(),
-        }
+        no_vault(store)
     } else {
         Error::Missing {
             object: "keys/".to_owned(),
             path: None,
         }
     })
+}
+
+fn no_vault(store: &Store) -> Error {
+    Error::NoVault {
+        location: store.uri().canonical().to_owned(),
+    }
 }
 
 fn wrong_vault(expected: VaultId, found: VaultId) -> Error {

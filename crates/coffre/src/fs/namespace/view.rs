@@ -167,7 +167,8 @@ impl<R: Resident> View<'_, R> {
         Ok(())
     }
 
-    fn layers(&self) -> impl Iterator<Item = &Changes> {
+    /// The changes, newest first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Changes> {
         std::iter::once(self.active).chain(self.frozen)
     }
 
