@@ -29,10 +29,12 @@ pub(crate) fn crowded_frames<R: Resident>(view: &View<R>, edits: &[Edit]) -> Vec
     let mut frames = Vec::new();
     for edit in edits {
         match edit {
-            Edit::Put(key, Value::Record(Record::Block(new))) if new.pieces.len() > 1 => {
-                if blocks::needs_rewrite(new) && !view_is_crowded(view, key) {
-                    frames.extend(frames_of(new));
-                }
+            Edit::Put(key, Value::Record(Record::Block(new)))
+                if new.pieces.len() > 1
+                    && blocks::needs_rewrite(new)
+                    && !view_is_crowded(view, key) =>
+            {
+                frames.extend(frames_of(new));
             }
             Edit::Splice { key, piece } => {
                 let Some(Some(Value::Record(Record::Block(old)))) = view
