@@ -7,12 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::BufRead;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use coffre::fs::Filesystem;
+use coffre::fs::Inode;
 use coffre::fs::Options;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -30,6 +32,10 @@ use tokio::runtime::Runtime;
 
 /// Files of the recorded session.
 const FILES: usize = 24;
+/// Files that are written and not synced before a process is killed.
+const UNSYNCED: usize = 8;
+/// Names the folder to the process that is to be killed.
+const WORKER: &str = "COFFRE_TEST_WORKER";
 /// Cuts in all, spread over the session; each with three losses.
 const CUTS: usize = 100;
 
@@ -120,7 +126,15 @@ impl Session {
         sequence::check(&elsewhere).await?;
         drop(elsewhere);
         let files = open(dir.path(), "a").await.map_err(told)?;
-        let count = sequence::judge(&files, self.promised(cut)).await?;
+        let mut count = sequence::judge(&files, self.promised(cut)).await?;
+        // Made, and not written yet: made again, so that what follows is in order.
+        let found = sequence::listed(&files).await.map_err(told)?;
+        if found.last().is_some_and(|(_, newest)| newest.size == 0) {
+            count -= 1;
+            let newest = sequence::name(count);
+            let removed = files.unlink(Inode::ROOT, newest.as_bytes()).await;
+            removed.map_err(told)?;
+        }
         let (name, content) = (sequence::name(count), sequence::content(count));
         if count < 400 {
             sequence::write_file(&files, &name, content)
@@ -282,6 +296,103 @@ fn the_harness_notices(session: &Session) {
     let (reversed, commit) = session.with_packs_last();
     let noticed = runtime.block_on(reversed.judge(commit, Loss::Nothing));
     assert!(noticed.is_err(), "a commit before its packs passes");
+}
+
+/// Only in the process that is to be killed: writes without syncing until then.
+#[test]
+fn worker() {
+    let Some(root) = std::env::var_os(WORKER) else {
+        return;
+    };
+    runtime().block_on(async {
+        let files = open(Path::new(&root), "a").await.unwrap();
+        let first = sequence::listed(&files).await.unwrap().len();
+        for index in first..first + UNSYNCED {
+            let (name, content) = (sequence::name(index), sequence::content(index));
+            sequence::write_file(&files, &name, content).await.unwrap();
+        }
+        println!("written");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// A process is killed after it has written without syncing; the next one finds what the kernel still has, syncs, and
+/// promises it. And where these two stand in the record.
+fn record_a_kill() -> (Session, std::ops::Range<usize>) {
+    let place = tempfile::tempdir().unwrap();
+    let recording = Recording::start(place.path());
+    let recorder = recording.recorder.clone();
+    let root = place.path();
+    let mut world = World::at(StoreUri::local(&root.join("store")));
+    world.dir = tempfile::Builder::new().tempdir_in(root).unwrap();
+    runtime().block_on(async {
+        drop(world.create("maker").await);
+        let files = open(root, "a").await.unwrap();
+        files.close().await.unwrap();
+    });
+    let begin = recorder.count();
+    let mut killed = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "worker", "--nocapture"])
+        .env(WORKER, root)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = std::io::BufReader::new(killed.stdout.take().unwrap());
+    let written = output.lines().any(|line| line.unwrap().contains("written"));
+    assert!(written, "the worker ended before it was killed");
+    // The journal's thread hands it to the kernel at its own pace.
+    std::thread::sleep(Duration::from_millis(2500));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let death = recorder.count();
+    let promise = runtime().block_on(async {
+        let files = open(root, "a").await.unwrap();
+        let found = sequence::listed(&files).await.unwrap().len();
+        assert!(
+            found > UNSYNCED / 2,
+            "only {found} files reached the kernel"
+        );
+        files.fsync().await.unwrap();
+        let promise = (recorder.count(), found);
+        files.close_now().await.unwrap();
+        promise
+    });
+    let session = Session {
+        events: recorder.events(),
+        begin,
+        promises: vec![promise],
+        store: root.join("store"),
+    };
+    (session, death..promise.0)
+}
+
+#[test]
+fn what_a_killed_process_left_is_safe_once_the_next_one_has_synced() {
+    if !can_mount() {
+        return;
+    }
+    let (session, restart) = record_a_kill();
+    let runtime = runtime();
+    let mut cuts = session.cuts();
+    cuts.push(restart.end);
+    for cut in cuts {
+        for loss in [Loss::Everything, Loss::Nothing, Loss::Some(cut as u64)] {
+            let judged = runtime.block_on(session.judge(cut, loss));
+            assert!(
+                judged.is_ok(),
+                "after {cut} events, losing {loss:?}: {judged:?}"
+            );
+        }
+    }
+    // A program that takes what it finds for synced is noticed.
+    let mut trusting = session;
+    for event in &mut trusting.events[restart.clone()] {
+        if matches!(event, Event::Sync { .. }) {
+            *event = Event::Sync { inode: u64::MAX };
+        }
+    }
+    let noticed = runtime.block_on(trusting.judge(restart.end, Loss::Everything));
+    assert!(noticed.is_err(), "a tail that was never synced passes");
 }
 
 #[test]

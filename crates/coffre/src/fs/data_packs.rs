@@ -116,7 +116,11 @@ pub struct DataPacks {
     thawed: tokio::sync::Notify,
     /// Packs cannot be begun, written or frozen.
     trouble: Mutex<Option<Trouble>>,
+    /// Packs that are in the outbox, or about to be, and not among the frozen ones yet. Taken last of all locks.
+    arriving: Arriving,
 }
+
+type Arriving = Mutex<HashSet<PackName>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -168,6 +172,7 @@ impl DataPacks {
             freezing: AtomicUsize::new(0),
             thawed: tokio::sync::Notify::new(),
             trouble: Mutex::default(),
+            arriving: Mutex::default(),
         }
     }
 
@@ -253,14 +258,14 @@ impl DataPacks {
         lock(&self.state).frozen.values().copied().collect()
     }
 
-    /// The names of them.
+    /// The names of them, and of packs that are just being frozen: whatever the outbox has of this is here, if it is
+    /// asked first.
     pub fn names(&self) -> HashSet<PackName> {
+        // In this order: what has arrived in between is frozen.
+        let mut names = lock(&self.arriving).clone();
         let state = lock(&self.state);
-        state
-            .frozen
-            .values()
-            .map(|frozen| frozen.pack.name)
-            .collect()
+        names.extend(state.frozen.values().map(|frozen| frozen.pack.name));
+        names
     }
 
     /// Why no more can be taken, while it cannot.
@@ -361,10 +366,11 @@ impl DataPacks {
         if let Some(frozen) = self.frozen(salt) {
             return Ok(frozen);
         }
-        let frozen = pack.freeze(&self.outbox, size)?;
+        let frozen = pack.freeze(&self.outbox, size, &self.arriving)?;
         let mut state = lock(&self.state);
         state.frozen.insert(salt, frozen);
         state.closing.remove(&salt);
+        lock(&self.arriving).remove(&frozen.pack.name);
         Ok(frozen)
     }
 
@@ -691,38 +697,46 @@ impl OpenPack {
     }
 
     /// Ends the file where it is, syncs it and moves it into the outbox under its name.
-    fn freeze(&self, outbox: &Outbox, size: PackSize) -> Result<Frozen> {
+    fn freeze(&self, outbox: &Outbox, size: PackSize, arriving: &Arriving) -> Result<Frozen> {
         if lock(&self.state).broken {
             self.rewrite()?;
         }
-        let mut filling = lock(&self.state);
+        // Nothing is appended any more. Whoever asks for a frame is not kept waiting for the disk.
+        let (file, frames, content) = {
+            let filling = lock(&self.state);
+            let (file, frames) = (filling.file.clone(), filling.frames.clone());
+            (file, frames, filling.length)
+        };
         // Never in one piece: that would be the whole pack in memory a second time.
-        let content = filling.length;
-        let frames =
-            u32::try_from(filling.frames.len()).expect("a pack has fewer than 2^32 frames");
+        let count = u32::try_from(frames.len()).expect("a pack has fewer than 2^32 frames");
         let ending = self
             .keys
-            .ending(content, frames, size)
+            .ending(content, count, size)
             .map_err(|error| Error::of_object("data pack", error))?;
         let preamble = self.preamble.encode();
-        let sealed = filling.frames.values().map(|frame| &frame[..]);
+        let sealed = frames.values().map(|frame| &frame[..]);
         let parts = std::iter::once(&preamble[..])
             .chain(sealed)
             .chain([&ending[..]]);
         let name = PackName::of(&ObjectHash::of_parts(parts));
         let finish = || -> std::io::Result<()> {
-            filling.file.write_all_at(&ending, u64::from(content))?;
-            filling.file.sync_all()
+            file.write_all_at(&ending, u64::from(content))?;
+            file.sync_all()
         };
         if let Err(source) = finish() {
-            filling.broken = true;
+            lock(&self.state).broken = true;
             return Err(Error::io("finish", &self.path, source));
         }
         fault::point("pack.closed");
-        outbox.adopt(name, &self.path)?;
-        outbox.sync().inspect_err(|_| {
-            // A rename whose sync failed is made again, with a sync of its own.
-            outbox.give_back(name, &self.path);
+        lock(arriving).insert(name);
+        let moved = outbox.adopt(name, &self.path).and_then(|()| {
+            outbox.sync().inspect_err(|_| {
+                // A rename whose sync failed is made again, with a sync of its own.
+                outbox.give_back(name, &self.path);
+            })
+        });
+        moved.inspect_err(|_| {
+            lock(arriving).remove(&name);
         })?;
         fault::point("pack.frozen");
         let pack = PackRef {

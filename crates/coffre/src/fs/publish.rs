@@ -362,9 +362,11 @@ impl Inner {
         let Ok(still) = self.reach_after(&root, writer, reach).await else {
             return;
         };
+        // In this order: a pack that comes after the look at the outbox is not looked at.
+        let here = writer.outbox.packs();
         let known = writer.packs.names();
         let (by_salt, by_name) = self.named_packs(writer);
-        for (name, length) in writer.outbox.packs() {
+        for (name, length) in here {
             let rank = match publishing.held.get(&name) {
                 Some(rank) => Some(*rank),
                 None if reach.nodes.contains(&name) => Some(Rank::Node),
