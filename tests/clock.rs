@@ -20,6 +20,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 const TEN_YEARS: i64 = 315_360_000;
 /// Now, later, earlier, before there was a clock, now.

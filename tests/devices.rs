@@ -23,6 +23,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 
 async fn write(files: &Filesystem, name: &str, content: &str) {

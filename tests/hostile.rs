@@ -23,6 +23,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;

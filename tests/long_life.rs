@@ -140,6 +140,7 @@ async fn a_reader_of_a_long_listing_may_step_far_back() {
         uid: 0,
         gid: 0,
         mode: 0o755,
+        umask: 0,
     };
     for entry in 0..6000 {
         let name = format!("entry {entry}");

@@ -74,6 +74,7 @@ const OWNER: Owner = Owner {
     uid: 1000,
     gid: 1000,
     mode: 0o755,
+    umask: 0,
 };
 
 /// The file system under test, on whatever machine it is at the moment.

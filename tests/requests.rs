@@ -32,6 +32,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 
 fn memory(name: &str) -> World {

@@ -20,6 +20,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 /// More than one page of a listing holds.
 const MANY: u16 = 1100;

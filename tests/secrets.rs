@@ -20,6 +20,7 @@ const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 
 /// Files under a folder that hold or are called one of the planted words.

@@ -27,6 +27,7 @@ const OWNER: Owner = Owner {
     uid: 1000,
     gid: 1000,
     mode: 0o644,
+    umask: 0,
 };
 /// Longest file, in bytes.
 const LONGEST: u64 = 300_000;

@@ -16,6 +16,7 @@ pub const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 /// What needs the store has an answer within this time, and what comes by itself has come.
 pub const BOUND: Duration = Duration::from_secs(60);

@@ -32,6 +32,18 @@ pub fn can_mount() -> bool {
 impl Mounted {
     /// Mounts the vault of a world on a machine, creating the vault if there is none.
     pub fn new(world: &World, machine: &str) -> Self {
+        Self::start(world, machine, AllowOther::No)
+    }
+
+    /// The same for all users, as far as modes allow.
+    pub fn for_all(world: &World, machine: &str) -> Self {
+        // The way there is for them, too.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(world.dir.path(), open).unwrap();
+        Self::start(world, machine, AllowOther::Yes)
+    }
+
+    fn start(world: &World, machine: &str, allow_other: AllowOther) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -54,7 +66,7 @@ impl Mounted {
         std::fs::create_dir_all(&path).unwrap();
         let options = MountOptions {
             writing: Writing::Allowed,
-            allow_other: AllowOther::No,
+            allow_other,
             threads: 4,
         };
         let mount = Mount::start(files.clone(), &path, options, runtime.handle().clone()).unwrap();

@@ -13,6 +13,7 @@ pub const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
     mode: 0o644,
+    umask: 0,
 };
 
 /// Content of a file: inline, small, whole blocks, and more than one block.

@@ -329,6 +329,7 @@ async fn make_folder(
         uid: owner.0,
         gid: owner.1,
         mode: 0o755,
+        umask: 0,
     };
     if parents {
         tree::make_all(filesystem, path, owner).await?;

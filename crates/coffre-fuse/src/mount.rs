@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
 
 use coffre::fs::Filesystem;
 use coffre::fs::Invalidation;
@@ -115,10 +117,13 @@ impl Mount {
             source,
         };
         let place = path.canonicalize().map_err(failed)?;
-        let requests = Requests::new(filesystem.for_kernel(), runtime.clone());
+        let notifier = Arc::new(OnceLock::new());
+        let requests = Requests::new(filesystem.for_kernel(), runtime.clone(), notifier.clone());
         let session = fuser::Session::new(requests, path, &config(options))
             .map_err(|source| explain(path, source))?;
         let session = session.spawn().map_err(failed)?;
+        // Whoever comes second has set the same.
+        drop(notifier.set(session.notifier()));
         widen_readahead(path);
         spawn_invalidations(filesystem, session.notifier(), runtime);
         Ok(Self {

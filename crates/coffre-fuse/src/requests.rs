@@ -7,6 +7,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
@@ -24,6 +26,7 @@ use coffre::fs::Inode;
 use coffre::fs::Make;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Privileges;
 use coffre::fs::RenameMode;
 use coffre::fs::Seek;
 use coffre::fs::SetAttributes;
@@ -39,6 +42,7 @@ use fuser::InitFlags;
 use fuser::IoctlFlags;
 use fuser::KernelConfig;
 use fuser::LockOwner;
+use fuser::Notifier;
 use fuser::OpenFlags;
 use fuser::RenameFlags;
 use fuser::ReplyAttr;
@@ -72,11 +76,17 @@ const GENERATION: Generation = Generation(0);
 pub(crate) struct Requests {
     vault: Vault,
     runtime: Runtime,
+    /// There when the session is.
+    notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Requests {
-    pub(crate) fn new(vault: Vault, runtime: Runtime) -> Self {
-        Self { vault, runtime }
+    pub(crate) fn new(vault: Vault, runtime: Runtime, notifier: Arc<OnceLock<Notifier>>) -> Self {
+        Self {
+            vault,
+            runtime,
+            notifier,
+        }
     }
 
     /// Calls, and answers here if nothing has to be waited for.
@@ -109,6 +119,18 @@ impl Requests {
     }
 }
 
+/// What was written is in the kernel's cache: data that looks like a hole from here. It comes when the kernel is told to
+/// drop what it has of the file.
+async fn write_back(notifier: Arc<OnceLock<Notifier>>, inode: INodeNo) {
+    let tell = move || match notifier.get() {
+        Some(notifier) => notifier.inval_inode(inode, 0, 0),
+        None => Ok(()),
+    };
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(tell).await {
+        log::debug!("looked for holes with something unwritten: {error}");
+    }
+}
+
 fn entry(reply: ReplyEntry, result: std::result::Result<Attributes, Errno>) {
     match result {
         Ok(attributes) => reply.entry(&TTL, &convert::attributes(&attributes), GENERATION),
@@ -137,7 +159,17 @@ fn owner(request: &Request, mode: u32, umask: u32) -> Owner {
     Owner {
         uid: request.uid(),
         gid: request.gid(),
-        mode: mode & !umask & 0o7777,
+        mode: mode & 0o7777,
+        umask,
+    }
+}
+
+/// The kernel says that set-id bits are to go with a flag that is not passed on: they stay where root changes the size.
+fn privileges(request: &Request) -> Privileges {
+    if request.uid() == 0 {
+        Privileges::KeepSetId
+    } else {
+        Privileges::Clear
     }
 }
 
@@ -149,6 +181,8 @@ impl Filesystem for Requests {
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_POSIX_ACL,
+            // A default access list stands in for the umask: only who knows it can tell.
+            InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ASYNC_DIO,
@@ -196,7 +230,7 @@ impl Filesystem for Requests {
 
     fn setattr(
         &self,
-        _: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -220,6 +254,7 @@ impl Filesystem for Requests {
             atime: atime.map(convert::set_time),
             mtime: mtime.map(convert::set_time),
             ctime: ctime.map(convert::timestamp),
+            privileges: privileges(request),
         };
         self.answer(
             move |vault| async move { vault.set_attributes(Inode(ino.0), set).await },
@@ -355,19 +390,21 @@ impl Filesystem for Requests {
         );
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         // The kernel reads pages through write-only handles too; whether a program may is its business.
         let mode = match flags.acc_mode() {
             fuser::OpenAccMode::O_RDONLY => OpenMode::Read,
             _ => OpenMode::Write,
         };
         let truncates = flags.0 & TRUNCATE != 0;
+        let privileges = privileges(request);
         self.answer(
             move |vault| async move {
                 let handle = vault.open_file(Inode(ino.0), mode).await?;
                 if truncates {
                     let empty = SetAttributes {
                         size: Some(0),
+                        privileges,
                         ..SetAttributes::default()
                     };
                     if let Err(error) = vault.set_attributes(Inode(ino.0), empty).await {
@@ -636,11 +673,15 @@ impl Filesystem for Requests {
         );
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let trusted = request.uid() == 0;
         self.answer(
             move |vault| async move {
                 let mut joined = Vec::new();
                 for name in vault.list_xattrs(Inode(ino.0)).await? {
+                    if !trusted && name.starts_with(b"trusted.") {
+                        continue;
+                    }
                     joined.extend_from_slice(&name);
                     joined.push(0);
                 }
@@ -694,7 +735,7 @@ impl Filesystem for Requests {
     fn lseek(
         &self,
         _: &Request,
-        _: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: i64,
         whence: i32,
@@ -708,8 +749,12 @@ impl Filesystem for Requests {
         let Ok(offset) = u64::try_from(offset) else {
             return reply.error(Errno::ENXIO);
         };
+        let notifier = self.notifier.clone();
         self.answer(
             move |vault| async move {
+                if vault.is_open_for_writing(Inode(ino.0)) {
+                    write_back(notifier, ino).await;
+                }
                 let found = vault.seek(Handle(fh.0), what, offset).await?;
                 i64::try_from(found).map_err(|_| Refusal::FileTooLarge.into())
             },

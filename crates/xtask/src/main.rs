@@ -1,7 +1,9 @@
-//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask peers`, `cargo xtask soak`.
+//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask peers`, `cargo xtask posix`,
+//! `cargo xtask soak`.
 
 mod garage;
 mod peers;
+mod posix;
 mod run;
 mod setup;
 mod soak;
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
         "test" => test::run(&rest),
         "garage" => garage::run(),
         "peers" => peers::run(&rest),
+        "posix" => posix::run(&rest),
         "soak" => soak::run(&rest),
         _ => {
             eprintln!("{USAGE}");
@@ -36,4 +39,5 @@ const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
 cargo xtask peers           speed beside a plain folder and gocryptfs, in one run
+cargo xtask posix           pjdfstest, fsx and fio on a mount, in full
 cargo xtask soak            a long life of a mount, with its memory, handles, disk and pace watched";

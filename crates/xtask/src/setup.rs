@@ -11,12 +11,14 @@ use crate::run::has;
 use crate::run::run;
 
 /// Programs that tests run on the mount, and the Debian packages they come in.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("sqlite3", "sqlite3"),
     ("rsync", "rsync"),
     ("setfattr", "attr"),
+    ("setfacl", "acl"),
+    ("fio", "fio"),
     ("systemd-analyze", "systemd"),
     ("gcore", "gdb"),
     ("script", "bsdutils"),
@@ -47,6 +49,43 @@ pub fn programs() {
         println!(
             "set-up: cannot install them ({error:#}); tests that need them say that they are skipped"
         );
+    }
+}
+
+/// Suites that judge file systems; not dependencies of anything.
+pub const SUITES: [&str; 2] = ["fsx", "pjdfstest"];
+/// Users that pjdfstest acts as, beside `nobody`.
+const USERS: [&str; 2] = ["tests", "pjdfstest"];
+
+/// Installs a suite into the folder of the build.
+pub fn suite(target: &Path, name: &str) -> Result<()> {
+    let root = target.join("tools");
+    if root.join("bin").join(name).exists() {
+        return Ok(());
+    }
+    println!("set-up: building {name}");
+    run(Command::new("cargo")
+        .args(["install", "--quiet", name, "--root"])
+        .arg(root)
+        // Where its own build is cleared away, and not kept beside ours.
+        .env_remove("CARGO_TARGET_DIR"))
+}
+
+/// All suites and the users that they need; says what cannot be had.
+pub fn suites(target: &Path) {
+    for name in SUITES {
+        if let Err(error) = suite(target, name) {
+            println!("set-up: no {name} ({error:#}); its test says that it is skipped");
+        }
+    }
+    for user in USERS {
+        let mut id = Command::new("id");
+        let known = id.arg(user).stdout(Stdio::null()).stderr(Stdio::null());
+        let known = known.status().is_ok_and(|status| status.success());
+        let add = || run(Command::new("useradd").args(["--no-create-home", user]));
+        if !known && let Err(error) = add() {
+            println!("set-up: no user {user} ({error:#}); pjdfstest will miss it");
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub fn target() -> PathBuf {
 pub fn run(filter: &[String]) -> Result<()> {
     setup::programs();
     let python = setup::python(&std::path::absolute(target())?);
+    setup::suites(&target());
     // Tests run the command as a user would: it is built first.
     crate::run::run(Command::new("cargo").args([
         "build",

@@ -188,7 +188,12 @@ async fn through_the_library(context: &Context, target: &Target) -> anyhow::Resu
 
 async fn write(filesystem: &Filesystem, path: &Name, text: &str) -> anyhow::Result<()> {
     let (uid, gid) = user();
-    let owner = |mode| Owner { uid, gid, mode };
+    let owner = |mode| Owner {
+        uid,
+        gid,
+        mode,
+        umask: 0,
+    };
     let folder: Inode = match path.split() {
         Some((folder, _)) => tree::make_all(filesystem, &folder, owner(0o755)).await?,
         None => Inode::ROOT,

@@ -121,6 +121,7 @@ async fn store(
                 uid,
                 gid,
                 mode: 0o644,
+                umask: 0,
             };
             let input = std::io::stdin().lock();
             upload
@@ -146,6 +147,7 @@ async fn folder(
         uid,
         gid,
         mode: 0o755,
+        umask: 0,
     };
     match tree::resolve(filesystem, dest, Follow::Yes).await {
         Ok(found) if found.kind == FileKind::Directory => Ok(Some(found.inode)),

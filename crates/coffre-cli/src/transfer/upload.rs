@@ -389,6 +389,7 @@ fn owner(metadata: &Metadata) -> Owner {
         uid: metadata.uid(),
         gid: metadata.gid(),
         mode: metadata.mode() & 0o7777,
+        umask: 0,
     }
 }
 

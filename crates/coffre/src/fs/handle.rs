@@ -117,6 +117,14 @@ impl Handles {
         }
     }
 
+    /// Whether a handle could write to it.
+    pub(crate) fn is_open_for_writing(&self, inode: Inode) -> bool {
+        self.is_open(inode)
+            && self.open.values().any(|opened| {
+                matches!(opened, Opened::File { inode: open, mode: OpenMode::Write, .. } if *open == inode)
+            })
+    }
+
     /// Remembers an open inode that lost its last name.
     pub(crate) fn note(&mut self, removed: Option<Removed>) {
         if let Some(removed) = removed

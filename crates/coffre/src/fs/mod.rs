@@ -44,7 +44,6 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::handle::Opened;
 use crate::fs::inner::Inner;
-use crate::fs::namespace::Privileges;
 use crate::fs::stale::Origin;
 use crate::vault::Vault;
 
@@ -170,6 +169,11 @@ impl Filesystem {
         }
     }
 
+    /// Whether somebody has it open for writing.
+    pub fn is_open_for_writing(&self, inode: Inode) -> bool {
+        self.inner.core().handles.is_open_for_writing(inode)
+    }
+
     /// At most `size` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes> {
         let (inode, _, ahead) = self.inner.core().handles.file(handle)?;
@@ -188,7 +192,7 @@ impl Filesystem {
     /// Writes all of `data`.
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.write_named(inode, offset, data, Privileges::Keep)
+        self.write_named(inode, offset, data, Privileges::KeepSetId)
             .await
     }
 

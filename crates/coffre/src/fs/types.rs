@@ -4,6 +4,8 @@ use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 use coffre_format::record::Timestamp;
 
+pub use crate::fs::namespace::Privileges;
+
 /// Settings of an open file system.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -112,6 +114,8 @@ pub struct SetAttributes {
     pub mtime: Option<SetTime>,
     /// Last change of attributes (the kernel's write-back cache sets it).
     pub ctime: Option<Timestamp>,
+    /// What a new size does to set-id bits.
+    pub privileges: Privileges,
 }
 /// A time to set.
 #[derive(Debug, Clone, Copy)]
@@ -140,8 +144,10 @@ pub struct Owner {
     pub uid: u32,
     /// Group (a set-gid parent directory overrides it).
     pub gid: u32,
-    /// Permission bits, umask applied already.
+    /// Permission bits as asked for.
     pub mode: u32,
+    /// Bits of them that are not granted, unless the directory's default access list says who may do what.
+    pub umask: u32,
 }
 /// What rename does with an existing target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,17 +40,19 @@ pub(super) enum Kept {
     No,
 }
 
-/// Gives a new inode what its directory's default list says; its mode follows.
+/// Gives a new inode what its directory's default list says; its mode follows. Without one the umask holds.
 pub(super) fn inherit<R: Resident>(
     draft: &mut Draft<R>,
     parent: Inode,
     inode: Inode,
     record: &mut InodeRecord,
+    umask: u32,
 ) -> Step<()> {
     if record.kind == FileKind::Symlink {
         return Ok(());
     }
     let Some(default) = draft.view.xattr(parent, DEFAULT)? else {
+        record.mode &= !(umask & 0o777);
         return Ok(());
     };
     let mut list = List::parse(&default)?;

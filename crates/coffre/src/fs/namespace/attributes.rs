@@ -17,6 +17,7 @@ use crate::fs::namespace::SPARSE;
 use crate::fs::namespace::acl;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::privileges;
+use crate::fs::namespace::privileges::Privileges;
 use crate::fs::namespace::ranges;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
@@ -98,16 +99,12 @@ pub fn set_attributes<R: Resident>(
 ) -> Step<Outcome<Attributes>> {
     let mut draft = Draft::new(view, context);
     let before = attributes(view, inode)?;
-    let mut loses_privileges = false;
     if let Some(size) = set.size {
         ranges::truncate(&mut draft, inode, size)?;
-        loses_privileges = true;
+        privileges::clear(&mut draft, inode, set.privileges)?;
     }
-    if set.uid.is_some() || set.gid.is_some() {
-        loses_privileges |= before.kind != FileKind::Directory;
-    }
-    if loses_privileges {
-        privileges::clear(&mut draft, inode)?;
+    if (set.uid.is_some() || set.gid.is_some()) && before.kind != FileKind::Directory {
+        privileges::clear(&mut draft, inode, Privileges::Clear)?;
     }
     let record = draft.inode(inode)?;
     record.uid = set.uid.unwrap_or(record.uid);

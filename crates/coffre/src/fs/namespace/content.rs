@@ -57,9 +57,7 @@ pub fn write_blocks<R: Resident>(
     for (index, piece) in parts {
         lay(&mut draft, inode, index, piece)?;
     }
-    if privileges == Privileges::Clear {
-        privileges::clear(&mut draft, inode)?;
-    }
+    privileges::clear(&mut draft, inode, privileges)?;
     let record = draft.modified(inode)?;
     if start.is_none_or(|start| start > record.size) {
         record.flags |= SPARSE;

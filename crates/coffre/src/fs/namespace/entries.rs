@@ -99,7 +99,7 @@ pub fn make<R: Resident>(
     if record.kind == FileKind::Directory {
         above.subdirectories += 1;
     }
-    acl::inherit(&mut draft, parent, inode, &mut record)?;
+    acl::inherit(&mut draft, parent, inode, &mut record, owner.umask)?;
     let attributes = attributes_of(inode, &record, names_of_new(record.kind), 0);
     attach(&mut draft, (parent, name), inode, record.kind);
     draft.add(inode, record);

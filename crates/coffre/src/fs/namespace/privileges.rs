@@ -10,22 +10,29 @@ use crate::tree::Resident;
 /// The attribute that gives a program capabilities.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// What a write does to set-id bits and capabilities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What changing a program does to its set-id bits. Its capabilities go in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Privileges {
-    /// Leaves them.
-    Keep,
+    /// Leaves them: who changes it could set them again.
+    KeepSetId,
     /// Takes them away.
+    #[default]
     Clear,
 }
 
-/// Takes set-user-id, set-group-id and capabilities from a program.
-pub(super) fn clear<R: Resident>(draft: &mut Draft<R>, inode: Inode) -> Step<()> {
-    let record = draft.inode(inode)?;
-    record.mode &= !0o4000;
-    // Without group execution the bit means mandatory locking, not privilege.
-    if record.mode & 0o010 != 0 {
-        record.mode &= !0o2000;
+/// Takes capabilities, and set-user-id and set-group-id where that is asked for, from a program.
+pub(super) fn clear<R: Resident>(
+    draft: &mut Draft<R>,
+    inode: Inode,
+    privileges: Privileges,
+) -> Step<()> {
+    if privileges == Privileges::Clear {
+        let record = draft.inode(inode)?;
+        record.mode &= !0o4000;
+        // Without group execution the bit means mandatory locking, not privilege.
+        if record.mode & 0o010 != 0 {
+            record.mode &= !0o2000;
+        }
     }
     let capability = Key::xattr(inode, CAPABILITY);
     if draft.view.get(&capability)?.is_some() {

@@ -15,6 +15,7 @@ use crate::fs::namespace::SPARSE;
 use crate::fs::namespace::content;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::privileges;
+use crate::fs::namespace::privileges::Privileges;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
 use crate::fs::namespace::view::Step;
@@ -86,7 +87,7 @@ pub fn allocate<R: Resident>(
     if punches {
         punch(&mut draft, inode, offset..end.min(record.size))?;
     }
-    privileges::clear(&mut draft, inode)?;
+    privileges::clear(&mut draft, inode, Privileges::Clear)?;
     let record = draft.modified(inode)?;
     if grows || offset < record.size {
         record.flags |= SPARSE;
@@ -150,7 +151,7 @@ pub fn copy_range<R: Resident>(
     let shared = content::map(view, from, start..start + length)?;
     let pieces = moved(&shared, start..start + length, at);
     lay_over(&mut draft, to, at..end, pieces)?;
-    privileges::clear(&mut draft, to)?;
+    privileges::clear(&mut draft, to, Privileges::Clear)?;
     let record = draft.modified(to)?;
     if at > record.size || source.flags & SPARSE != 0 {
         record.flags |= SPARSE;

@@ -44,6 +44,7 @@ pub fn set_xattr<R: Resident>(
     mode: XattrMode,
 ) -> Step<Outcome<()>> {
     check_name(name)?;
+    check_space(name)?;
     if value.len() > VALUE_MAX {
         return Err(Refusal::TooLarge.into());
     }
@@ -88,6 +89,16 @@ pub fn remove_xattr<R: Resident>(
     }
     draft.delete(key);
     draft.finish(())
+}
+
+/// Linux knows four kinds of attributes, and no others can be read back by programs.
+fn check_space(name: &[u8]) -> Result<(), Refusal> {
+    let spaces: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
+    match spaces.iter().find_map(|space| name.strip_prefix(*space)) {
+        None => Err(Refusal::Unsupported),
+        Some([]) => Err(Refusal::Invalid),
+        Some(_) => Ok(()),
+    }
 }
 
 fn check_name(name: &[u8]) -> Result<(), Refusal> {

@@ -34,6 +34,7 @@ fn make(world: &mut World, parent: Inode, name: &[u8], what: &Make, mode: u32) -
         uid: 1,
         gid: 1,
         mode,
+        umask: 0,
     };
     world
         .run(|view, context| namespace::make(view, context, (parent, name), inode, what, owner))
@@ -42,7 +43,7 @@ fn make(world: &mut World, parent: Inode, name: &[u8], what: &Make, mode: u32) -
 
 fn write(world: &mut World, inode: Inode, at: usize, data: &[u8]) -> Vec<Edit> {
     let context = world.context();
-    let keep = namespace::Privileges::Keep;
+    let keep = namespace::Privileges::KeepSetId;
     let outcome =
         world.look(|view| namespace::write_blocks(view, context, inode, parts(at, data), keep));
     let edits = outcome.expect("it is a file").edits;
@@ -64,6 +65,7 @@ fn names_that_cannot_be_are_refused() {
         uid: 0,
         gid: 0,
         mode: 0o644,
+        umask: 0,
     };
     let long = [b'x'; 256];
     let cases: [(&[u8], Refusal); 6] = [

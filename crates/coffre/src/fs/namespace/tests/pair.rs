@@ -121,6 +121,7 @@ impl Pair {
                     uid: 1,
                     gid: mode % 3,
                     mode: mode & 0o7777,
+                    umask: 0,
                 };
                 let made = self.world.run(|view, context| {
                     namespace::make(view, context, (parent, &name), inode, &what, owner)
@@ -255,7 +256,7 @@ impl Pair {
                     .collect();
                 let privileges = match clear {
                     true => namespace::Privileges::Clear,
-                    false => namespace::Privileges::Keep,
+                    false => namespace::Privileges::KeepSetId,
                 };
                 let done = self.world.run(|view, context| {
                     namespace::write_blocks(view, context, inode, parts(at, &data), privileges)

@@ -1,0 +1,25 @@
+//! The suites that judge file systems, in full; `cargo xtask test` runs a short form of them.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::run::run as run_command;
+use crate::setup;
+use crate::test::target;
+
+/// Operations of each of the runs of fsx.
+const OPERATIONS: &str = "100000";
+
+/// `cargo xtask posix [FILTER]`
+pub fn run(arguments: &[String]) -> Result<()> {
+    setup::programs();
+    setup::suites(&target());
+    run_command(
+        Command::new("cargo")
+            .args(["test", "--package", "coffre-tests", "--test", "posix", "--"])
+            .arg("--show-output")
+            .args(arguments)
+            .env("COFFRE_TEST_FSX", OPERATIONS),
+    )
+}
