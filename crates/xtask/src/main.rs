@@ -1,8 +1,8 @@
-//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask peers`, `cargo xtask posix`,
+//! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask bench`, `cargo xtask posix`,
 //! `cargo xtask soak`.
 
+mod bench;
 mod garage;
-mod peers;
 mod posix;
 mod run;
 mod setup;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "test" => test::run(&rest),
         "garage" => garage::run(),
-        "peers" => peers::run(&rest),
+        "bench" => bench::run(&rest),
         "posix" => posix::run(&rest),
         "soak" => soak::run(&rest),
         _ => {
@@ -38,6 +38,6 @@ fn main() -> ExitCode {
 const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
-cargo xtask peers           speed beside a plain folder and gocryptfs, in one run
+cargo xtask bench           speed of the parts, and beside a plain folder, the limit of FUSE and installed peers
 cargo xtask posix           pjdfstest, fsx and fio on a mount, in full
 cargo xtask soak            a long life of a mount, with its memory, handles, disk and pace watched";

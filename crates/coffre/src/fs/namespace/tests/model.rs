@@ -78,6 +78,10 @@ impl Node {
         if self.mode & 0o010 != 0 {
             self.mode &= !0o2000;
         }
+        self.lose_capabilities();
+    }
+
+    pub(super) fn lose_capabilities(&mut self) {
         self.xattrs.remove(&b"security.capability"[..]);
     }
 

@@ -48,6 +48,7 @@ impl Model {
         }
         node.content[at..end].copy_from_slice(data);
         node.written[at..end].fill(true);
+        node.lose_capabilities();
         node.touch(now);
         Ok(())
     }
