@@ -110,6 +110,12 @@ impl Requests {
         }
     }
 
+    fn sync(&self, reply: ReplyEmpty) {
+        let _inside = self.runtime.enter();
+        self.vault
+            .fsync_then(|done| empty(reply, done.map_err(|error| errno(&error))));
+    }
+
     fn make(&self, parent: INodeNo, name: &OsStr, make: Make, owner: Owner, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         self.answer(
@@ -520,10 +526,7 @@ impl Filesystem for Requests {
     }
 
     fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(
-            |vault| async move { vault.fsync().await },
-            |done| empty(reply, done),
-        );
+        self.sync(reply);
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -612,10 +615,7 @@ impl Filesystem for Requests {
     }
 
     fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.answer(
-            |vault| async move { vault.fsync().await },
-            |done| empty(reply, done),
-        );
+        self.sync(reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

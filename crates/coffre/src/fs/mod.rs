@@ -233,6 +233,21 @@ impl Filesystem {
         }
     }
 
+    /// As [`Filesystem::fsync`]; `tell` is called from wherever it ends, and must not wait for anything.
+    pub fn fsync_then(&self, tell: impl FnOnce(Result<()>) + Send + 'static) {
+        match (&self.inner.writer, self.inner.options.fsync) {
+            (Some(writer), Fsync::Local) => {
+                let lsn = self.inner.core().lsn;
+                writer.journal.sync_then(lsn, tell);
+            }
+            (None, Fsync::Local) => tell(Ok(())),
+            (_, Fsync::Remote) => {
+                let files = self.clone();
+                tokio::spawn(async move { tell(files.fsync().await) });
+            }
+        }
+    }
+
     async fn fsync_local(&self) -> Result<()> {
         let Some(writer) = &self.inner.writer else {
             return Ok(());

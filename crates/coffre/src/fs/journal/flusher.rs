@@ -21,6 +21,7 @@ use super::Item;
 use super::LINGER;
 use super::Shared;
 use super::Taken;
+use super::Waiter;
 use super::segment::Segments;
 
 /// Writes one journal.
@@ -78,6 +79,8 @@ impl Flusher {
     }
 
     fn run(mut self) {
+        // Also where it panics.
+        let _end = Ending(self.shared.clone());
         loop {
             let taken = self.wait();
             if self.step(taken) {
@@ -94,8 +97,12 @@ impl Flusher {
             let synced = self.shared.progress.borrow().synced;
             queue = match queue.due(synced, self.watermark_at(), self.retry_at()) {
                 Due::Now(taken) => return taken,
-                Due::Never => wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Due::Never => {
+                    queue.wakes_at = None;
+                    wake.wait(queue).unwrap_or_else(PoisonError::into_inner)
+                }
                 Due::At(at) => {
+                    queue.wakes_at = Some(at);
                     let time = at.saturating_duration_since(Instant::now());
                     let woken = wake.wait_timeout(queue, time);
                     woken.unwrap_or_else(PoisonError::into_inner).0
@@ -223,21 +230,39 @@ impl Flusher {
 
     /// Tells those who wait.
     fn conclude(&mut self, result: Result<()>) -> Result<()> {
-        if result.is_err() {
-            // Whoever waits now is about to be told; who comes later asks again. In the other order somebody who
-            // comes in between would be neither told nor heard.
-            let mut queue = self.shared.queue();
-            queue.wanted = self.shared.progress.borrow().synced;
-        }
         let written = self.written;
-        self.shared.progress.send_modify(|progress| match &result {
-            Ok(()) => progress.synced = written,
-            Err(error) => {
-                progress.failures += 1;
-                progress.error = Some(error.clone());
-            }
-        });
+        if result.is_ok() {
+            self.shared
+                .progress
+                .send_modify(|progress| progress.synced = written);
+        }
+        let told: Vec<Waiter> = {
+            let mut queue = self.shared.queue();
+            let waiters = std::mem::take(&mut queue.waiters);
+            let (told, later) = match &result {
+                Ok(()) => waiters.into_iter().partition(|(lsn, _)| *lsn <= written),
+                // Whoever waits now is told; who comes later asks again.
+                Err(_) => {
+                    queue.wanted = self.shared.progress.borrow().synced;
+                    (waiters, Vec::new())
+                }
+            };
+            queue.waiters = later;
+            told.into_iter().map(|(_, tell)| tell).collect()
+        };
+        for tell in told {
+            tell(result.clone());
+        }
         result
+    }
+}
+
+/// Whoever waits is told of the end.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

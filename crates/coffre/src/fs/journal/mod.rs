@@ -72,8 +72,6 @@ pub struct Start {
 #[derive(Debug, Clone)]
 struct Progress {
     synced: Lsn,
-    failures: u64,
-    error: Option<Error>,
     /// The disk takes nothing: what was written after `synced` is in memory only.
     trouble: Option<Error>,
 }
@@ -94,12 +92,19 @@ enum Item {
     },
 }
 
+/// Told once, by whoever writes the journal.
+type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
+
 #[derive(Default)]
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
     since: Option<Instant>,
     wanted: Lsn,
+    /// Who waits until that is synced.
+    waiters: Vec<(Lsn, Waiter)>,
+    /// When the flusher's thread wakes by itself, if it sleeps.
+    wakes_at: Option<Instant>,
     urgent: bool,
     stop: bool,
     /// Nobody takes anything from here any more.
@@ -174,6 +179,18 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Nobody writes any more: whoever still waits, or comes, waits for nothing.
+    fn end(&self) {
+        let waiters = {
+            let mut queue = self.queue();
+            queue.ended = true;
+            std::mem::take(&mut queue.waiters)
+        };
+        for (_, tell) in waiters {
+            tell(Err(stopped()));
+        }
+    }
 }
 
 /// The writing end of a journal.
@@ -194,8 +211,6 @@ impl Journal {
         let segments = Segments::create(start, ring)?;
         let (progress, _) = watch::channel(Progress {
             synced: lsn,
-            failures: 0,
-            error: None,
             trouble: None,
         });
         let shared = Arc::new(Shared {
@@ -216,7 +231,7 @@ impl Journal {
         let lsn = transaction.lsn;
         let mut queue = self.shared.queue();
         // Whoever ends the flusher waits for what was queued before, and for nothing that comes later.
-        if queue.stop {
+        if queue.stop || queue.ended {
             return Err(stopped());
         }
         let before = queue.bytes;
@@ -241,8 +256,12 @@ impl Journal {
         };
         queue.bytes += grown;
         if queue.since.is_none() {
-            queue.since = Some(Instant::now());
-            self.shared.wake.notify();
+            let now = Instant::now();
+            queue.since = Some(now);
+            // Not for nothing: a flusher that wakes soon enough sees it then.
+            if queue.wakes_at.is_none_or(|at| at > now + LINGER) {
+                self.shared.wake.notify();
+            }
         } else if before < WRITE_AT && queue.bytes >= WRITE_AT {
             self.shared.wake.notify();
         }
@@ -251,33 +270,26 @@ impl Journal {
 
     /// Waits until everything up to `lsn` is on disk, data packs first.
     pub async fn sync(&self, lsn: Lsn) -> Result<()> {
-        let mut progress = self.shared.progress.subscribe();
-        let failures = progress.borrow().failures;
-        {
-            let mut queue = self.shared.queue();
+        let (told, synced) = oneshot::channel();
+        self.sync_then(lsn, move |result| drop(told.send(result)));
+        synced.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The same without a task that waits: tells from where the journal is written, so that nobody else has to wake.
+    pub fn sync_then(&self, lsn: Lsn, tell: impl FnOnce(Result<()>) + Send + 'static) {
+        let mut queue = self.shared.queue();
+        let told = if self.shared.progress.borrow().synced >= lsn {
+            Ok(())
+        } else if queue.ended {
+            Err(stopped())
+        } else {
             queue.wanted = queue.wanted.max(lsn);
+            queue.waiters.push((lsn, Box::new(tell)));
             self.shared.wake.notify();
-        }
-        loop {
-            {
-                let now = progress.borrow_and_update();
-                if now.failures > failures {
-                    return Err(now
-                        .error
-                        .clone()
-                        .expect("a failure is recorded with its error"));
-                }
-                if now.synced >= lsn {
-                    return Ok(());
-                }
-            }
-            if self.shared.queue().ended {
-                return Err(stopped());
-            }
-            if progress.changed().await.is_err() {
-                return Err(stopped());
-            }
-        }
+            return;
+        };
+        drop(queue);
+        tell(told);
     }
 
     /// Later transactions go to a new segment, whose number is answered. The caller holds the ordering lock.
@@ -340,9 +352,7 @@ impl Journal {
         self.shared.wake.notify();
         if let Some(running) = self.running().take() {
             running.finish();
-            self.shared.queue().ended = true;
-            // Whoever still waits for a sync waits for nothing.
-            self.shared.progress.send_modify(|_| ());
+            self.shared.end();
         }
     }
 
