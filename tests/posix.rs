@@ -260,7 +260,7 @@ fn fio_verifies_what_it_wrote() {
                 "--verify_fatal=1",
                 "--randseed=7",
             ])
-            .args(["--fallocate=none", "--directory"])
+            .args(["--fallocate=none", "--verify_state_save=0", "--directory"])
             .arg(mounted.path())
             .args(arguments)
             .output()

@@ -138,6 +138,33 @@ pub(crate) fn allocate(mode: i32) -> Option<Allocate> {
 mod tests {
     use super::*;
 
+    /// A time as the library under the mount makes it of the kernel's numbers.
+    fn from_kernel(seconds: i64, nanos: u32) -> SystemTime {
+        let whole = Duration::new(seconds.unsigned_abs(), nanos);
+        match seconds < 0 {
+            true => UNIX_EPOCH - whole,
+            false => UNIX_EPOCH + whole,
+        }
+    }
+
+    #[test]
+    fn times_survive_both_ways_even_before_1970() {
+        for (seconds, nanos) in [
+            (0, 0),
+            (1, 999_999_999),
+            (-1, 0),
+            (-1, 1),
+            (-2_000_000_000, 500_000_000),
+        ] {
+            let time = Timestamp { seconds, nanos };
+            assert_eq!(timestamp(from_kernel(seconds, nanos)), time);
+            // To the kernel it is the true time; what it makes of that is what it gave.
+            let base = from_kernel(seconds, 0);
+            let told = base + Duration::from_nanos(u64::from(nanos));
+            assert_eq!(system_time(time), told);
+        }
+    }
+
     #[test]
     fn modes_of_fallocate() {
         assert_eq!(allocate(0), Some(Allocate::Extend));

@@ -122,7 +122,7 @@ impl Mount {
         let session = fuser::Session::new(requests, path, &config(options))
             .map_err(|source| explain(path, source))?;
         let session = session.spawn().map_err(failed)?;
-        // Whoever comes second has set the same.
+        // Set here and nowhere else.
         drop(notifier.set(session.notifier()));
         widen_readahead(path);
         spawn_invalidations(filesystem, session.notifier(), runtime);

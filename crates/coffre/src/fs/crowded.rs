@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::fs::blocks;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::View;
+use crate::fs::namespace::content::value_block;
 use crate::tree::Resident;
 
 /// Frames that were looked at for one operation.
@@ -61,7 +62,9 @@ pub(crate) fn crowded_frames<R: Resident>(view: &View<R>, edits: &[Edit]) -> Vec
 /// Whether changes that wait already crowd this block. The tree has no such blocks.
 fn view_is_crowded<R: Resident>(view: &View<R>, key: &Key) -> bool {
     let known = view.layers().find_map(|changes| changes.get(key)).flatten();
-    matches!(known.map(|value| &**value), Some(Value::Record(Record::Block(old))) if blocks::needs_rewrite(old))
+    known
+        .and_then(value_block)
+        .is_some_and(blocks::needs_rewrite)
 }
 
 fn frames_of(block: &Block) -> impl Iterator<Item = Pointer> {

@@ -136,10 +136,10 @@ impl Service {
 
     /// Whether this is the vault's place. Only folders are asked: nobody unmounts a bucket.
     pub(super) async fn in_place(&self) -> Result<()> {
-        if !self.has_folders() || !self.expected.load(Ordering::Relaxed) {
-            return Ok(());
+        match self.must_show_vault() {
+            true => self.look().await,
+            false => Ok(()),
         }
-        self.look().await
     }
 
     /// Whether the store answers, and folders show a vault that is expected in them.
@@ -148,32 +148,24 @@ impl Service {
         let path = ObjectName::Vault.to_string();
         match operator.stat(&path).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("look at", &path, &error)),
-        }
-        if !self.has_folders() || !self.expected.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        // The object is a hint, and may be lost; keys there must be.
-        let mut keys = match operator.lister("keys/").await {
-            Ok(keys) => keys,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(self.elsewhere("nothing of the vault is there"));
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(failed("look at", &path, &error));
             }
-            Err(error) => return Err(failed("list", "keys/", &error)),
-        };
-        loop {
-            match keys.try_next().await {
-                Ok(Some(key)) if key.metadata().is_file() => return Ok(()),
-                Ok(Some(_)) => {}
-                Ok(None) => return Err(self.elsewhere("nothing of the vault is there")),
-                Err(error) => return Err(failed("list", "keys/", &error)),
+            Err(_) if !self.must_show_vault() => return Ok(()),
+            // The object is a hint, and may be lost; keys there must be.
+            Err(_) => {}
+        }
+        match has_file(&operator, "keys/").await {
+            Ok(true) => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(failed("list", "keys/", &error))
             }
+            Ok(false) | Err(_) => Err(self.elsewhere("nothing of the vault is there")),
         }
     }
 
-    fn has_folders(&self) -> bool {
-        has_folders(&self.uri)
+    fn must_show_vault(&self) -> bool {
+        has_folders(&self.uri) && self.expected.load(Ordering::Relaxed)
     }
 
     fn elsewhere(&self, what: &str) -> Error {
@@ -183,6 +175,16 @@ impl Service {
             why: format!("{what}; is its disk mounted?"),
         }
     }
+}
+
+async fn has_file(operator: &Operator, folder: &str) -> opendal::Result<bool> {
+    let mut entries = operator.lister(folder).await?;
+    while let Some(entry) = entries.try_next().await? {
+        if entry.metadata().is_file() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the service keeps objects as files in folders, which it lists one by one.

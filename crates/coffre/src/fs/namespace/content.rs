@@ -102,7 +102,8 @@ pub fn map<R: Resident>(
     Ok(found.iter().filter_map(block).collect())
 }
 
-fn value_block(value: &std::sync::Arc<Value>) -> Option<&Block> {
+/// The block that a value is, if it is one.
+pub(crate) fn value_block(value: &std::sync::Arc<Value>) -> Option<&Block> {
     match &**value {
         Value::Record(Record::Block(block)) => Some(block),
         _ => None,
