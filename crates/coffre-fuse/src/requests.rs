@@ -23,6 +23,7 @@ use coffre::fs::FileKind;
 use coffre::fs::Filesystem as Vault;
 use coffre::fs::Handle;
 use coffre::fs::Inode;
+use coffre::fs::Listed;
 use coffre::fs::Make;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
@@ -68,8 +69,6 @@ use crate::errno::errno;
 
 /// The kernel may keep what it knows for a day: changes from elsewhere are told to it.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Entries of one answer to readdir.
-const LISTED: usize = 512;
 const GENERATION: Generation = Generation(0);
 
 /// Serves the requests of one mount.
@@ -99,13 +98,22 @@ impl Requests {
         C: FnOnce(Vault) -> F,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        self.serve(call, |result| reply(result.map_err(|error| errno(&error))));
+    }
+
+    /// The same for a call that tells of its failure in its own way.
+    fn serve<T, C, F>(&self, call: C, reply: impl FnOnce(T) + Send + 'static)
+    where
+        T: Send + 'static,
+        C: FnOnce(Vault) -> F,
+        F: Future<Output = T> + Send + 'static,
+    {
         let _inside = self.runtime.enter();
         let mut call = Box::pin(call(self.vault.clone()));
         match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => reply(result.map_err(|error| errno(&error))),
+            Poll::Ready(result) => reply(result),
             Poll::Pending => {
-                self.runtime
-                    .spawn(async move { reply(call.await.map_err(|error| errno(&error))) });
+                self.runtime.spawn(async move { reply(call.await) });
             }
         }
     }
@@ -505,8 +513,10 @@ impl Filesystem for Requests {
         );
     }
 
+    /// The kernel has written everything back before it asks this, and locks are its own: with this answer it does not ask
+    /// again, which saves each close a round trip.
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        reply.error(Errno::ENOSYS);
     }
 
     fn release(
@@ -547,28 +557,19 @@ impl Filesystem for Requests {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.answer(
+        self.serve(
             move |vault| async move {
-                vault
-                    .read_directory(Handle(fh.0), offset, LISTED, false)
-                    .await
+                let visit = |entry: &Listed| {
+                    let kind = convert::file_type(entry.kind);
+                    let name = OsStr::from_bytes(&entry.name);
+                    !reply.add(INodeNo(entry.inode.0), entry.cookie, kind, name)
+                };
+                let visited = vault.visit_directory(Handle(fh.0), offset, false, visit);
+                (visited.await, reply)
             },
-            move |listed| match listed {
-                Ok(listed) => {
-                    for entry in listed {
-                        let kind = convert::file_type(entry.kind);
-                        if reply.add(
-                            INodeNo(entry.inode.0),
-                            entry.cookie,
-                            kind,
-                            OsStr::from_bytes(&entry.name),
-                        ) {
-                            break;
-                        }
-                    }
-                    reply.ok();
-                }
-                Err(error) => reply.error(error),
+            |(visited, reply)| match visited {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
             },
         );
     }
@@ -581,28 +582,23 @@ impl Filesystem for Requests {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.answer(
+        self.serve(
             move |vault| async move {
-                vault
-                    .read_directory(Handle(fh.0), offset, LISTED, true)
-                    .await
+                let visit = |entry: &Listed| {
+                    let Some(attributes) = &entry.attributes else {
+                        return true;
+                    };
+                    let attributes = convert::attributes(attributes);
+                    let name = OsStr::from_bytes(&entry.name);
+                    let inode = INodeNo(entry.inode.0);
+                    !reply.add(inode, entry.cookie, name, &TTL, &attributes, GENERATION)
+                };
+                let visited = vault.visit_directory(Handle(fh.0), offset, true, visit);
+                (visited.await, reply)
             },
-            move |listed| match listed {
-                Ok(listed) => {
-                    for entry in listed {
-                        let Some(attributes) = entry.attributes else {
-                            continue;
-                        };
-                        let attributes = convert::attributes(&attributes);
-                        let name = OsStr::from_bytes(&entry.name);
-                        let inode = INodeNo(entry.inode.0);
-                        if reply.add(inode, entry.cookie, name, &TTL, &attributes, GENERATION) {
-                            break;
-                        }
-                    }
-                    reply.ok();
-                }
-                Err(error) => reply.error(error),
+            |(visited, reply)| match visited {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(&error)),
             },
         );
     }

@@ -10,38 +10,34 @@ use crate::fs::types::Listed;
 
 /// Names read at a time.
 const CHUNK: usize = 512;
+/// Entries that are there for one answer, unless the directory ends.
+const AHEAD: u64 = CHUNK as u64 / 4;
 /// Entries a handle keeps behind the reader before the oldest are dropped.
 const KEPT: usize = 4 * CHUNK;
 
 impl Inner {
-    /// Entries after `cookie`, at most `limit`.
+    /// Shows entries after `cookie`, until no more are taken or a chunk is at its end.
     pub(crate) async fn list(
         &self,
         inode: Inode,
         stream: &tokio::sync::Mutex<Stream>,
         cookie: u64,
-        limit: usize,
         with_attributes: bool,
-    ) -> Result<Vec<Listed>> {
+        mut take: impl FnMut(&Listed) -> bool,
+    ) -> Result<()> {
         let mut stream = stream.lock().await;
         if cookie == 0 || cookie < stream.first {
             // A rewound directory is read anew, and so is one whose reader steps back further than is kept.
             *stream = Stream::default();
         }
-        let wanted = cookie.saturating_add(limit as u64);
-        while !stream.complete && stream.end() < wanted.min(cookie.saturating_add(CHUNK as u64)) {
+        while !stream.complete && stream.end() < cookie.saturating_add(AHEAD) {
             self.read_more(inode, &mut stream, with_attributes).await?;
             stream.forget_before(cookie);
         }
         let skip = usize::try_from(cookie.saturating_sub(stream.first)).unwrap_or(usize::MAX);
-        let listed: Vec<Listed> = stream
-            .entries
-            .iter()
-            .skip(skip)
-            .take(limit)
-            .cloned()
-            .collect();
-        Ok(listed)
+        // Stops at the first that is not taken.
+        let _ = stream.entries.iter().skip(skip).all(|entry| take(entry));
+        Ok(())
     }
 
     async fn read_more(

@@ -233,7 +233,8 @@ impl Filesystem {
         }
     }
 
-    /// As [`Filesystem::fsync`]; `tell` is called from wherever it ends, and must not wait for anything.
+    /// As [`Filesystem::fsync`], for a thread that may block: it waits for the disk here, or not at all. `tell` is called
+    /// from wherever that ends, and must not wait for anything.
     pub fn fsync_then(&self, tell: impl FnOnce(Result<()>) + Send + 'static) {
         match (&self.inner.writer, self.inner.options.fsync) {
             (Some(writer), Fsync::Local) => {
@@ -269,11 +270,30 @@ impl Filesystem {
         limit: usize,
         with_attributes: bool,
     ) -> Result<Vec<Listed>> {
+        let mut listed = Vec::new();
+        self.visit_directory(handle, cookie, with_attributes, |entry| {
+            let more = listed.len() < limit;
+            listed.extend(more.then(|| entry.clone()));
+            more
+        })
+        .await?;
+        Ok(listed)
+    }
+
+    /// The same without a limit known before: shows entries to `take` until it takes no more, or for the moment there are
+    /// none. An end of the directory shows none at all.
+    pub async fn visit_directory(
+        &self,
+        handle: Handle,
+        cookie: u64,
+        with_attributes: bool,
+        take: impl FnMut(&Listed) -> bool,
+    ) -> Result<()> {
         let opened = self.inner.core().handles.get(handle)?;
         match opened {
             Opened::Directory { inode, listing } => {
                 self.inner
-                    .list(inode, &listing, cookie, limit, with_attributes)
+                    .list(inode, &listing, cookie, with_attributes, take)
                     .await
             }
             Opened::File { .. } => Err(Refusal::NotDirectory.into()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use coffre_format::frame::FRAME_OVERHEAD;
 use coffre_format::node::Entries;
+use coffre_format::node::Node;
 use coffre_format::record::Child;
 use coffre_format::record::Key;
 use coffre_format::record::Place;
@@ -18,9 +19,14 @@ const RUN_MOST: u32 = 1024 * 1024;
 /// Finds the record under `key`, or what is missing on the way to it.
 pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<Arc<Value>>, Need> {
     let mut child = *root;
-    let mut near = Vec::new();
+    // The node above and the place in it.
+    let mut above: Option<(Arc<Node>, usize)> = None;
     loop {
         let Some(node) = resident.node(&child) else {
+            let near = match above.as_ref().map(|(node, index)| (&node.entries, index)) {
+                Some((Entries::Inner(children), index)) => neighbours(children, *index),
+                _ => Vec::new(),
+            };
             return Err(Need {
                 nodes: vec![child],
                 near,
@@ -39,12 +45,8 @@ pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<
                 let Some((_, next)) = children.get(index) else {
                     return Ok(None);
                 };
-                near = if node.level == 1 {
-                    neighbours(children, index)
-                } else {
-                    Vec::new()
-                };
                 child = *next;
+                above = (node.level == 1).then_some((node, index));
             }
         }
     }

@@ -33,7 +33,7 @@ pub fn scan(
         need: Need::default(),
         ahead: 0,
     };
-    walk.descend(root, &[]);
+    walk.descend(root, None);
     if walk.need.nodes.is_empty() && walk.need.spills.is_empty() {
         Ok(walk.found)
     } else {
@@ -53,11 +53,13 @@ struct Walk<'a, R> {
 }
 
 impl<R: Resident> Walk<'_, R> {
-    /// The depth of recursion is that of the tree: at most eight.
-    fn descend(&mut self, child: &Child, near: &[Child]) {
+    /// The depth of recursion is that of the tree: at most eight. `beside` is where a leaf stands among others.
+    fn descend(&mut self, child: &Child, beside: Option<(&[(Key, Child)], usize)>) {
         let Some(node) = self.resident.node(child) else {
+            if let (Some((children, index)), true) = (beside, self.need.nodes.is_empty()) {
+                self.need.near = neighbours(children, index);
+            }
             self.need.nodes.push(*child);
-            self.need.near.extend_from_slice(near);
             self.ahead += 64;
             return;
         };
@@ -80,13 +82,8 @@ impl<R: Resident> Walk<'_, R> {
             Entries::Inner(children) => {
                 let first = children.partition_point(|(last, _)| last < self.start);
                 for (index, (last, child)) in children.iter().enumerate().skip(first) {
-                    let only = node.level == 1 && self.need.nodes.is_empty();
-                    let near = if only {
-                        neighbours(children, index)
-                    } else {
-                        Vec::new()
-                    };
-                    self.descend(child, &near);
+                    let beside = (node.level == 1).then_some((children.as_slice(), index));
+                    self.descend(child, beside);
                     if last >= self.end || self.enough() {
                         return;
                     }
