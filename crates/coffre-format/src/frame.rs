@@ -5,6 +5,9 @@
 //!             kind 1, flags 1, 0 u16, stored length u32, raw length u32
 //! ```
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+
 use crate::crypto::key::StructureKeys;
 use crate::error::FormatError;
 use crate::error::Result;
@@ -132,13 +135,13 @@ impl FrameHeader {
 }
 
 /// A frame before it has a place: compressed and hashed.
-pub struct Prepared {
+pub struct Prepared<'a> {
     pub(crate) header: FrameHeader,
-    pub(crate) stored: Vec<u8>,
+    pub(crate) stored: Cow<'a, [u8]>,
     pub(crate) digest: Digest,
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// Length of the whole frame, in bytes.
     pub fn frame_length(&self) -> u32 {
         FRAME_OVERHEAD + self.header.stored
@@ -176,12 +179,13 @@ pub struct Scanned {
 }
 
 /// Compresses (where asked and useful) and hashes; `plaintext` has at most [`FRAME_MAX`] bytes.
-pub fn prepare(
+pub fn prepare<'a>(
     structure: &StructureKeys,
     kind: FrameKind,
-    plaintext: &[u8],
+    plaintext: impl Into<Cow<'a, [u8]>>,
     compression: Compression,
-) -> Result<Prepared> {
+) -> Result<Prepared<'a>> {
+    let plaintext = plaintext.into();
     let too_large = FormatError::TooLarge {
         what: WHAT,
         limit: u64::from(FRAME_MAX),
@@ -191,12 +195,12 @@ pub fn prepare(
         return Err(too_large);
     }
     let compressed = match compression {
-        Compression::Try if plaintext.len() >= COMPRESS_FROM => compress(plaintext),
+        Compression::Try if plaintext.len() >= COMPRESS_FROM => compress(&plaintext),
         _ => None,
     };
     let (flags, stored) = match compressed {
-        Some(compressed) => (FLAG_ZSTD, compressed),
-        None => (0, plaintext.to_vec()),
+        Some(compressed) => (FLAG_ZSTD, compressed.into()),
+        None => (0, plaintext),
     };
     let digest = structure.digest(kind as u8, flags, &stored);
     let length = u32::try_from(stored.len()).map_err(|_| too_large)?;
@@ -214,7 +218,15 @@ pub fn prepare(
 
 /// The compressed form, where it saves at least a sixteenth.
 fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
-    let compressed = zstd::bulk::compress(plaintext, ZSTD_LEVEL).ok()?;
+    thread_local! {
+        /// Its tables are large: making them anew for each frame costs as much as the work itself.
+        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+            RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
+    }
+    let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressed = compressor.as_mut()?.compress(plaintext);
+        compressed.ok()
+    })?;
     (compressed.len() + plaintext.len() / 16 <= plaintext.len()).then_some(compressed)
 }
 

@@ -1,5 +1,6 @@
 //! Where a fold puts what it settles: data and node frames, in packs that go to the outbox.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -123,12 +124,12 @@ impl FoldSink {
         }
     }
 
-    fn prepare(
+    fn prepare<'a>(
         &self,
         kind: FrameKind,
-        plaintext: &[u8],
+        plaintext: impl Into<Cow<'a, [u8]>>,
         compression: Compression,
-    ) -> Result<Prepared> {
+    ) -> Result<Prepared<'a>> {
         prepare(self.ring.structure(), kind, plaintext, compression)
             .map_err(|error| Error::of_object("frame of a fold", error))
     }
@@ -239,8 +240,8 @@ impl Sink for FoldSink {
             .filling
             .as_ref()
             .map_or(Salt([0; 16]), |filling| filling.preamble.salt);
-        let mut plaintext = node.encode(salt).map_err(failed)?;
-        let mut prepared = self.prepare(FrameKind::Node, &plaintext, Compression::Off)?;
+        let plaintext = node.encode(salt).map_err(failed)?;
+        let mut prepared = self.prepare(FrameKind::Node, plaintext, Compression::Off)?;
         if self
             .filling
             .as_ref()
@@ -250,8 +251,8 @@ impl Sink for FoldSink {
             self.freeze()?;
             node = settle_node(&self.named, &node);
             salt = Salt([0; 16]);
-            plaintext = node.encode(salt).map_err(failed)?;
-            prepared = self.prepare(FrameKind::Node, &plaintext, Compression::Off)?;
+            let plaintext = node.encode(salt).map_err(failed)?;
+            prepared = self.prepare(FrameKind::Node, plaintext, Compression::Off)?;
         }
         let pointer = self.append(&prepared)?;
         let child = Child {

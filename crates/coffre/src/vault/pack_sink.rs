@@ -239,11 +239,11 @@ impl PackSink {
         Ok(())
     }
 
-    fn prepare_node(&mut self, node: &mut Node) -> Result<Prepared> {
+    fn prepare_node(&mut self, node: &mut Node) -> Result<Prepared<'static>> {
         self.settled.node(node);
         let plaintext = node.encode(self.open.preamble.salt).map_err(broken)?;
         let structure = self.ring.structure();
-        frame::prepare(structure, FrameKind::Node, &plaintext, Compression::Off).map_err(broken)
+        frame::prepare(structure, FrameKind::Node, plaintext, Compression::Off).map_err(broken)
     }
 }
 
