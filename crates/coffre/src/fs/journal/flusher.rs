@@ -63,59 +63,28 @@ impl Flusher {
         }
     }
 
-    pub(super) fn start(self, workers: Workers) -> Result<Running> {
+    /// Puts it to work; answers where else it may be stepped, if anywhere.
+    pub(super) fn start(self, workers: Workers) -> Result<(Running, Option<Here>)> {
+        let shared = self.shared.clone();
+        let flusher = Arc::new(Mutex::new(self));
+        let worker = flusher.clone();
         match workers {
             Workers::Threads => std::thread::Builder::new()
                 .name("coffre-journal".into())
-                .spawn(move || self.run())
-                .map(Running::Thread)
+                .spawn(move || run_as_thread(&worker, &shared))
+                .map(|thread| (Running::Thread(thread), Some(Here(flusher))))
                 .map_err(|source| Error::io("start the thread that writes", "journal", source)),
             Workers::Runtime => {
-                let flusher = Arc::new(Mutex::new(self));
-                let task = tokio::spawn(run_as_task(flusher.clone()));
-                Ok(Running::Task(flusher, task))
+                let task = tokio::spawn(run_as_task(worker, shared));
+                Ok((Running::Task(flusher, task), None))
             }
-        }
-    }
-
-    fn run(mut self) {
-        // Also where it panics.
-        let _end = Ending(self.shared.clone());
-        loop {
-            let taken = self.wait();
-            if self.step(taken) {
-                return;
-            }
-        }
-    }
-
-    /// Sleeps until there is a reason to write.
-    fn wait(&self) -> Taken {
-        let wake = &self.shared.wake.thread;
-        let mut queue = self.shared.queue();
-        loop {
-            let synced = self.shared.progress.borrow().synced;
-            queue = match queue.due(synced, self.watermark_at(), self.retry_at()) {
-                Due::Now(taken) => return taken,
-                Due::Never => {
-                    queue.wakes_at = None;
-                    wake.wait(queue).unwrap_or_else(PoisonError::into_inner)
-                }
-                Due::At(at) => {
-                    queue.wakes_at = Some(at);
-                    let time = at.saturating_duration_since(Instant::now());
-                    let woken = wake.wait_timeout(queue, time);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
         }
     }
 
     fn due(&self) -> Due {
-        let synced = self.shared.progress.borrow().synced;
         self.shared
             .queue()
-            .due(synced, self.watermark_at(), self.retry_at())
+            .due(self.watermark_at(), self.retry_at())
     }
 
     /// After a sync with nothing new, a watermark frame follows, so that damage below it is told from a torn tail.
@@ -141,7 +110,12 @@ impl Flusher {
         let mut queue = self.shared.queue();
         queue.size = self.segments.size();
         queue.held = self.segments.unsynced_bytes();
-        stop && queue.items.is_empty()
+        let last = stop && queue.items.is_empty();
+        drop(queue);
+        if last {
+            self.segments.end();
+        }
+        last
     }
 
     fn write(&mut self, taken: Taken) {
@@ -181,7 +155,7 @@ impl Flusher {
             self.trouble = None;
         }
         if taken.sync || taken.retry || full || condemned {
-            // The error went to the waiters through the progress.
+            // The error went to the waiters.
             let _ = self.sync_all();
         } else if idle {
             self.segments.write_watermark(self.written);
@@ -211,10 +185,7 @@ impl Flusher {
             }
         }
         self.trouble = Trouble::after(self.trouble.take(), last);
-        let told = self.trouble.as_ref().map(Trouble::error);
-        self.shared
-            .progress
-            .send_modify(|progress| progress.trouble = told);
+        self.shared.queue().trouble = self.trouble.as_ref().map(Trouble::error);
         result
     }
 
@@ -231,19 +202,17 @@ impl Flusher {
     /// Tells those who wait.
     fn conclude(&mut self, result: Result<()>) -> Result<()> {
         let written = self.written;
-        if result.is_ok() {
-            self.shared
-                .progress
-                .send_modify(|progress| progress.synced = written);
-        }
         let told: Vec<Waiter> = {
             let mut queue = self.shared.queue();
             let waiters = std::mem::take(&mut queue.waiters);
             let (told, later) = match &result {
-                Ok(()) => waiters.into_iter().partition(|(lsn, _)| *lsn <= written),
+                Ok(()) => {
+                    queue.synced = written;
+                    waiters.into_iter().partition(|(lsn, _)| *lsn <= written)
+                }
                 // Whoever waits now is told; who comes later asks again.
                 Err(_) => {
-                    queue.wanted = self.shared.progress.borrow().synced;
+                    queue.wanted = queue.synced;
                     (waiters, Vec::new())
                 }
             };
@@ -258,17 +227,81 @@ impl Flusher {
 }
 
 /// Whoever waits is told of the end.
-struct Ending(Arc<Shared>);
+struct Ending<'a>(&'a Shared);
 
-impl Drop for Ending {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
+/// The same, where it ends by a panic.
+struct Panicking<'a>(&'a Shared);
+
+impl Drop for Panicking<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end();
+        }
+    }
+}
+
+/// Sleeps until there is a reason to write, and writes.
+fn run_as_thread(flusher: &Mutex<Flusher>, shared: &Shared) {
+    // Also where it panics.
+    let _end = Ending(shared);
+    let wake = &shared.wake.thread;
+    loop {
+        let mut at_work = lock(flusher);
+        let mut queue = shared.queue();
+        if queue.ended {
+            return;
+        }
+        match queue.due(at_work.watermark_at(), at_work.retry_at()) {
+            Due::Now(taken) => {
+                drop(queue);
+                if at_work.step(taken) {
+                    return;
+                }
+            }
+            Due::Never => {
+                drop(at_work);
+                queue.wakes_at = None;
+                drop(wake.wait(queue));
+            }
+            Due::At(at) => {
+                drop(at_work);
+                queue.wakes_at = Some(at);
+                let time = at.saturating_duration_since(Instant::now());
+                drop(wake.wait_timeout(queue, time));
+            }
+        }
+    }
+}
+
+/// The flusher of a thread, for whoever would only wait for that thread to wake.
+pub(super) struct Here(Arc<Mutex<Flusher>>);
+
+impl Here {
+    /// Writes what is due, if nobody else does just now. False where the thread is to look by itself.
+    pub(super) fn try_step(&self) -> bool {
+        // Whoever has it, and looked before, does not know of what came since.
+        let Ok(mut flusher) = self.0.try_lock() else {
+            return false;
+        };
+        let shared = flusher.shared.clone();
+        if let Due::Now(taken) = flusher.due() {
+            let _end = Panicking(&shared);
+            flusher.step(taken);
+        }
+        let queue = shared.queue();
+        // Else the thread would oversleep the watermark that is owed by now, or what came meanwhile.
+        queue.wakes_in_time(Instant::now()) && queue.wanted <= queue.synced && !queue.stop
+    }
+}
+
 /// The same on a runtime, between its other tasks.
-async fn run_as_task(flusher: Arc<Mutex<Flusher>>) {
-    let shared = lock(&flusher).shared.clone();
+async fn run_as_task(flusher: Arc<Mutex<Flusher>>, shared: Arc<Shared>) {
     loop {
         let woken = shared.wake.task.notified();
         let due = lock(&flusher).due();

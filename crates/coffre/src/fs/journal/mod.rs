@@ -4,9 +4,10 @@
 //!  operations ──append──▶ queue ──flusher thread──▶ segment 7 │ segment 8 │ segment 9 ◀─ written now
 //!                                                   ▲ freed by the checkpoint that follows a fold
 //! ```
-//! One flusher writes, on a thread of its own or on its caller's runtime. It takes everything that is queued at once (group commit), seals it into frames that
-//! each carry the digest of the frame before, and syncs the data packs that the transactions name before
-//! the journal itself. A crash therefore loses at most a suffix of what was not synced.
+//! One flusher writes, at one time in one place: on a thread of its own, on its caller's runtime, or where somebody
+//! waits for a sync and it is at rest. It takes everything that is queued at once (group commit), seals it into
+//! frames that each carry the digest of the frame before, and syncs the data packs that the transactions name
+//! before the journal itself. A crash therefore loses at most a suffix of what was not synced.
 //!
 //! A disk that takes nothing stops nobody at once: what is not synced stays in memory, whoever waits for a
 //! sync is told, later changes are refused ([`Journal::trouble`]), and the flusher tries again by itself.
@@ -35,7 +36,6 @@ use coffre_format::transaction::Transaction;
 use coffre_format::transaction::encode_transaction;
 use tokio::sync::Notify;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 
 use crate::clock::Instant;
 use crate::error::Error;
@@ -44,6 +44,7 @@ use crate::fs::data_packs::DataPacks;
 use crate::fs::types::Workers;
 
 use flusher::Flusher;
+use flusher::Here;
 use flusher::Running;
 use segment::Segments;
 
@@ -66,14 +67,6 @@ pub struct Start {
     pub lsn: Lsn,
     /// Written bytes that may be kept in memory until they are synced.
     pub unsynced_most: usize,
-}
-
-/// How far the journal is.
-#[derive(Debug, Clone)]
-struct Progress {
-    synced: Lsn,
-    /// The disk takes nothing: what was written after `synced` is in memory only.
-    trouble: Option<Error>,
 }
 
 enum Item {
@@ -100,7 +93,10 @@ struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
     since: Option<Instant>,
+    synced: Lsn,
     wanted: Lsn,
+    /// The disk takes nothing: what was written after `synced` is in memory only.
+    trouble: Option<Error>,
     /// Who waits until that is synced.
     waiters: Vec<(Lsn, Waiter)>,
     /// When the flusher's thread wakes by itself, if it sleeps.
@@ -113,6 +109,13 @@ struct Queue {
     size: u64,
     /// Bytes that the flusher took and has not synced.
     held: usize,
+}
+
+/// What became of a wish for a sync.
+#[derive(PartialEq, Eq)]
+enum Word {
+    Left,
+    Answered,
 }
 
 /// What the flusher took from the queue.
@@ -133,9 +136,9 @@ enum Due {
 
 impl Queue {
     /// `idle` is when a watermark frame is owed, if nothing else comes; `retry` when a disk that failed is tried again.
-    fn due(&mut self, synced: Lsn, idle: Option<Instant>, retry: Option<Instant>) -> Due {
+    fn due(&mut self, idle: Option<Instant>, retry: Option<Instant>) -> Due {
         let now = Instant::now();
-        let sync = self.wanted > synced || self.stop;
+        let sync = self.wanted > self.synced || self.stop;
         let linger = self.since.map(|since| since + LINGER);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let full = self.urgent || self.bytes >= WRITE_AT;
@@ -153,12 +156,16 @@ impl Queue {
         let next = [linger.or(idle), retry].into_iter().flatten().min();
         next.map_or(Due::Never, Due::At)
     }
+
+    /// Whether the flusher's thread, left alone, sees within the time it has for that what became due at `now`.
+    fn wakes_in_time(&self, now: Instant) -> bool {
+        self.wakes_at.is_some_and(|at| at <= now + LINGER)
+    }
 }
 
 struct Shared {
     queue: Mutex<Queue>,
     wake: Wake,
-    progress: watch::Sender<Progress>,
 }
 
 /// Reaches the flusher wherever it runs.
@@ -197,6 +204,7 @@ impl Shared {
 pub struct Journal {
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
+    here: Option<Here>,
 }
 
 impl Journal {
@@ -209,20 +217,20 @@ impl Journal {
     ) -> Result<Self> {
         let (lsn, unsynced_most) = (start.lsn, start.unsynced_most);
         let segments = Segments::create(start, ring)?;
-        let (progress, _) = watch::channel(Progress {
+        let queue = Queue {
             synced: lsn,
-            trouble: None,
-        });
+            ..Queue::default()
+        };
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             wake: Wake::default(),
-            progress,
         });
         let flusher = Flusher::new(shared.clone(), segments, packs, lsn, unsynced_most);
-        let running = flusher.start(workers)?;
+        let (running, here) = flusher.start(workers)?;
         Ok(Self {
             shared,
             running: Mutex::new(Some(running)),
+            here,
         })
     }
 
@@ -258,8 +266,7 @@ impl Journal {
         if queue.since.is_none() {
             let now = Instant::now();
             queue.since = Some(now);
-            // Not for nothing: a flusher that wakes soon enough sees it then.
-            if queue.wakes_at.is_none_or(|at| at > now + LINGER) {
+            if !queue.wakes_in_time(now) {
                 self.shared.wake.notify();
             }
         } else if before < WRITE_AT && queue.bytes >= WRITE_AT {
@@ -271,25 +278,38 @@ impl Journal {
     /// Waits until everything up to `lsn` is on disk, data packs first.
     pub async fn sync(&self, lsn: Lsn) -> Result<()> {
         let (told, synced) = oneshot::channel();
-        self.sync_then(lsn, move |result| drop(told.send(result)));
+        let tell = Box::new(move |result| drop(told.send(result)));
+        if self.leave_word(lsn, tell) == Word::Left {
+            self.shared.wake.notify();
+        }
         synced.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// The same without a task that waits: tells from where the journal is written, so that nobody else has to wake.
+    /// The same for a caller who may block: syncs here and now if nobody else is at it. Tells from wherever it is done.
     pub fn sync_then(&self, lsn: Lsn, tell: impl FnOnce(Result<()>) + Send + 'static) {
+        if self.leave_word(lsn, Box::new(tell)) == Word::Answered {
+            return;
+        }
+        if !self.here.as_ref().is_some_and(Here::try_step) {
+            self.shared.wake.notify();
+        }
+    }
+
+    /// Leaves word who waits for what, unless that can be answered.
+    fn leave_word(&self, lsn: Lsn, tell: Waiter) -> Word {
         let mut queue = self.shared.queue();
-        let told = if self.shared.progress.borrow().synced >= lsn {
+        let told = if queue.synced >= lsn {
             Ok(())
         } else if queue.ended {
             Err(stopped())
         } else {
             queue.wanted = queue.wanted.max(lsn);
-            queue.waiters.push((lsn, Box::new(tell)));
-            self.shared.wake.notify();
-            return;
+            queue.waiters.push((lsn, tell));
+            return Word::Left;
         };
         drop(queue);
         tell(told);
+        Word::Answered
     }
 
     /// Later transactions go to a new segment, whose number is answered. The caller holds the ordering lock.
@@ -322,7 +342,7 @@ impl Journal {
 
     /// Why nothing reaches the disk, while it does not.
     pub fn trouble(&self) -> Option<Error> {
-        self.shared.progress.borrow().trouble.clone()
+        self.shared.queue().trouble.clone()
     }
 
     /// Lets the flusher see that the data packs are in trouble.

@@ -211,10 +211,12 @@ fn read_frames(segments: &[(u64, PathBuf)], ring: &Keyring) -> Result<Reading> {
         let keys = Preamble::decode(&bytes).and_then(|preamble| PackKeys::new(ring, &preamble));
         match keys {
             Ok(keys) => {
+                let end = bytes.iter().rposition(|byte| *byte != 0);
                 let segment = Segment {
                     number: *number,
                     path,
                     bytes: &bytes,
+                    end: end.map_or(0, |last| last + 1),
                     keys,
                 };
                 if !reading.read(&segment) {
@@ -243,6 +245,8 @@ struct Segment<'a> {
     number: u64,
     path: &'a Path,
     bytes: &'a [u8],
+    /// Behind the last byte that is not zero: zeros are written ahead of frames.
+    end: usize,
     keys: PackKeys,
 }
 
@@ -256,7 +260,7 @@ impl Segment<'_> {
     }
 
     fn ends_at(&self, offset: u32) -> bool {
-        self.bytes.len() <= offset as usize
+        self.end <= offset as usize
     }
 }
 

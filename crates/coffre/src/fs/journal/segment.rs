@@ -4,6 +4,9 @@
 //! is condemned: everything that was not known to be synced is kept in memory, and the next sync writes it to
 //! a new segment, whose first frame names the last frame that was synced. A condemned segment in which
 //! nothing was synced is removed at once: on a full disk it would be in the way of the next.
+//!
+//! Where one small sync follows another, zeros are written ahead of the frames: a sync that does not make the file
+//! longer costs the disk one write, otherwise a second one for its length. Readers stop at the zeros.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -37,6 +40,10 @@ use super::Start;
 
 /// A segment is closed when it is this long, in bytes.
 const SEGMENT_FULL: u32 = 16 * 1024 * 1024;
+/// A sync of at most this many bytes is a small one.
+const SMALL: u32 = 32 * 1024;
+/// Zeros are written ahead as far as the segment is long, within these bounds, in bytes.
+const AHEAD: std::ops::RangeInclusive<u32> = 64 * 1024..=1024 * 1024;
 /// Bytes of transactions that one frame carries: what is left beside the header.
 const PART: usize = FRAME_MAX as usize - 512;
 
@@ -52,6 +59,10 @@ struct Open {
     number: u64,
     keys: PackKeys,
     offset: u32,
+    /// Where the file ends: zeros from `offset` on.
+    length: u32,
+    /// The last sync was a small one.
+    small: bool,
 }
 
 /// The segments of one journal; the newest is written.
@@ -166,6 +177,7 @@ impl Segments {
     pub(super) fn roll(&mut self) -> Result<u64> {
         if self.open.offset > PREAMBLE {
             let full = self.open.offset;
+            self.open.trim();
             self.begin_next()?;
             self.closed += u64::from(full);
         }
@@ -186,7 +198,7 @@ impl Segments {
             folder_size(&self.dir)
         });
         match freed {
-            Ok(size) => self.closed = size.saturating_sub(u64::from(self.open.offset)),
+            Ok(size) => self.closed = size.saturating_sub(u64::from(self.open.length)),
             Err(error) => log::warn!("an old part of the journal stays: {error}"),
         }
     }
@@ -196,6 +208,12 @@ impl Segments {
         if self.condemned {
             self.rewrite()?;
         }
+        let (_, synced) = &self.synced;
+        let since = match synced.segment == self.open.number {
+            true => self.open.offset - synced.offset,
+            false => self.open.offset,
+        };
+        self.open.write_ahead(since <= SMALL);
         if let Err(source) = rustix::fs::fdatasync(&self.open.file) {
             self.condemn();
             return Err(Error::io("sync", &self.open.path, source));
@@ -216,6 +234,11 @@ impl Segments {
             log::warn!("no new part of the journal could be begun: {error}");
         }
         Ok(())
+    }
+
+    /// Nothing will follow.
+    pub(super) fn end(&mut self) {
+        self.open.trim();
     }
 
     /// Nothing is written to this file any more, and no sync of it is believed.
@@ -304,12 +327,7 @@ impl Segments {
             let prepared = frame
                 .encode()
                 .and_then(|plain| {
-                    prepare(
-                        self.ring.structure(),
-                        frame.kind(),
-                        &plain,
-                        Compression::Off,
-                    )
+                    prepare(self.ring.structure(), frame.kind(), plain, Compression::Off)
                 })
                 .map_err(|error| Error::of_object(self.open.path.display(), error))?;
             let at = out.len();
@@ -323,6 +341,7 @@ impl Segments {
             .write_all_at(&out, u64::from(self.open.offset))
             .map_err(|source| Error::io("write", &self.open.path, source))?;
         self.open.offset += out.len() as u32;
+        self.open.length = self.open.length.max(self.open.offset);
         Ok(())
     }
 }
@@ -361,7 +380,32 @@ impl Open {
             number,
             keys,
             offset: PREAMBLE,
+            length: PREAMBLE,
+            small: false,
         })
+    }
+
+    /// Zeros for the syncs that will follow, if this is not the first small one in a row.
+    fn write_ahead(&mut self, small: bool) {
+        let expected = std::mem::replace(&mut self.small, small) && small;
+        if !expected || self.length - self.offset > SMALL || self.offset >= SEGMENT_FULL {
+            return;
+        }
+        let zeros = vec![0; self.offset.clamp(*AHEAD.start(), *AHEAD.end()) as usize];
+        match self.file.write_all_at(&zeros, u64::from(self.length)) {
+            Ok(()) => self.length += zeros.len() as u32,
+            // The room is needed for something better.
+            Err(_) => self.trim(),
+        }
+    }
+
+    /// Gives back what was written ahead.
+    fn trim(&mut self) {
+        self.small = false;
+        if let Err(error) = self.file.set_len(u64::from(self.offset)) {
+            log::debug!("zeros stay behind {}: {error}", self.path.display());
+        }
+        self.length = self.offset;
     }
 
     /// Gives the room of a segment back that nobody will read. What cannot be removed does no harm.

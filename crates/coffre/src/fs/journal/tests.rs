@@ -144,6 +144,12 @@ impl World {
         listed.into_iter().map(|(_, path)| path).collect()
     }
 
+    /// Bytes of the first segment before the zeros that were written ahead.
+    fn filled(&self) -> usize {
+        let bytes = std::fs::read(&self.segments()[0]).unwrap();
+        bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+    }
+
     fn recover(&self) -> Result<Option<Recovered>> {
         self.recover_at(&self.dir.path().join("journal"), |_| true)
     }
@@ -237,7 +243,7 @@ async fn damage_to_what_was_synced_is_told_and_a_torn_tail_is_cut_off() {
         world.write(2000);
         world.sync().await;
     }
-    let synced = std::fs::metadata(&world.segments()[0]).unwrap().len() as usize;
+    let synced = world.filled();
     // One more frame, which carries the mark of the last sync.
     world.write(100);
     world.sync().await;
@@ -270,16 +276,15 @@ async fn a_watermark_follows_an_idle_sync() {
     let mut world = World::new().await;
     world.write(500);
     world.sync().await;
-    let synced = std::fs::metadata(&world.segments()[0]).unwrap().len();
-    let later = || std::fs::metadata(&world.segments()[0]).unwrap().len();
+    let synced = world.filled();
     for _ in 0..50 {
-        if later() > synced {
+        if world.filled() > synced {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    assert!(later() > synced, "no watermark was written");
-    let at = synced as usize - 20;
+    assert!(world.filled() > synced, "no watermark was written");
+    let at = synced - 20;
     let dir = world.changed(0, |bytes| bytes[at] ^= 1);
     let found = world.recover_at(dir.path(), |_| true);
     assert!(matches!(found, Err(Error::Damaged { .. })));
@@ -443,7 +448,7 @@ async fn half_of_a_long_transaction_does_not_spoil_what_follows_it() {
     let mut world = World::new().await;
     world.write(10);
     world.sync().await;
-    let synced = std::fs::metadata(&world.segments()[0]).unwrap().len();
+    let synced = world.filled() as u64;
     world.write(400_000);
     world.sync().await;
     world.journal().stop();
@@ -483,4 +488,71 @@ async fn nothing_is_accepted_and_nobody_waits_after_the_end() {
     let checkpoint = world.journal().checkpoint(checkpoint(1), 0);
     let noted = tokio::time::timeout(waits, checkpoint).await;
     assert!(noted.expect("nobody waits for ever").is_err());
+}
+
+#[tokio::test]
+async fn zeros_are_written_ahead_of_small_syncs_and_are_no_damage() {
+    let mut world = World::new().await;
+    for _ in 0..60 {
+        world.write(3000);
+        world.sync().await;
+    }
+    let length = std::fs::metadata(&world.segments()[0]).unwrap().len() as usize;
+    assert!(length > world.filled() + 4096, "nothing is written ahead");
+    // As a kill leaves it.
+    let folder = world.dir.path().join("journal");
+    let found = world.recover().unwrap().unwrap();
+    assert_eq!(world.prefix(&found), 60);
+    assert!(!found.torn, "the zeros are taken for a torn frame");
+    // As a power cut leaves it, with a part of the next frame in the zeros.
+    let end = world.filled();
+    let torn = world.changed(0, |bytes| bytes[end..end + 100].fill(7));
+    let found = world.recover_at(torn.path(), |_| true).unwrap().unwrap();
+    assert_eq!(world.prefix(&found), 60);
+    assert!(found.torn);
+    // What was synced does not become zeros again unnoticed.
+    let lost = world.changed(0, |bytes| bytes[end / 2..end / 2 + 4096].fill(0));
+    let found = world.recover_at(lost.path(), |_| true);
+    assert!(matches!(found, Err(Error::Damaged { .. })));
+    world.journal().stop();
+    let length = std::fs::metadata(&world.segments()[0]).unwrap().len() as usize;
+    assert!(length < world.filled() + 4096, "the zeros stay behind");
+    let found = world.recover_at(&folder, |_| true).unwrap().unwrap();
+    assert_eq!(world.prefix(&found), 60);
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_wherever_it_was_synced() {
+    let world = World::new().await;
+    let journal = world.journal();
+    let next = std::sync::Mutex::new(0);
+    let told = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    let lsn = {
+                        let mut next = next.lock().unwrap();
+                        *next += 1;
+                        let transaction = Transaction {
+                            lsn: Lsn(*next),
+                            edits: vec![Edit::Delete(Key::new(Inode(9), tag::BLOCK, b"x"))],
+                        };
+                        journal.append(&transaction).unwrap();
+                        transaction.lsn
+                    };
+                    let (tell, synced) = std::sync::mpsc::channel();
+                    journal.sync_then(lsn, move |result| tell.send(result).unwrap());
+                    let waits = std::time::Duration::from_secs(20);
+                    synced.recv_timeout(waits).expect("told").unwrap();
+                    if lsn.0 % 10 == 0 {
+                        let found = world.recover().unwrap().unwrap();
+                        assert!(found.lsn >= lsn, "told too early");
+                    }
+                    told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(told.into_inner(), 400);
 }
