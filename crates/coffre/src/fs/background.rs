@@ -173,7 +173,9 @@ impl Retry {
 
 impl Inner {
     async fn publish_if_due(&self) -> Result<()> {
-        self.upload_early().await?;
+        if self.sends_early(self.writer()?) {
+            self.upload_early().await?;
+        }
         let (since, changed) = {
             let core = self.core();
             match (core.dirty_since, core.changed) {

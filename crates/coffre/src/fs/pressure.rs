@@ -43,6 +43,9 @@ const DISK_HOLDS: Duration = Duration::from_secs(1);
 /// A queue shorter than this is not worth hurrying for, in bytes.
 const HURRY_FROM: u64 = 16 << 20;
 
+/// A store on a disk of this machine gets packs before their time when the queue is this long, in bytes.
+const DISK_EARLY_FROM: u64 = 1 << 30;
+
 /// What an operation does to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
@@ -291,6 +294,13 @@ impl Inner {
     pub(crate) fn should_hurry(&self, writer: &Writer) -> bool {
         let level = self.level(writer);
         level.is_pressed() && level.used >= HURRY_FROM
+    }
+
+    /// Whether full packs are sent before a commit is due. A line is slow, and used from the first byte on; a disk is fast,
+    /// and to write everything to it twice while somebody waits only makes him wait twice as long.
+    pub(crate) fn sends_early(&self, writer: &Writer) -> bool {
+        let level = self.level(writer);
+        !self.vault.store().is_on_disk() || level.used >= DISK_EARLY_FROM.min(level.budget / 8)
     }
 
     /// Whether writes wait for room that a fold could make.

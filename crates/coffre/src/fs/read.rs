@@ -160,11 +160,16 @@ impl Inner {
                 }
             }
         }
-        let missing: Vec<Pointer> = pointers
-            .values()
-            .filter(|pointer| self.nodes.data_ready(pointer).is_none())
-            .copied()
+        let absent = pointers.values().copied();
+        let mut missing: Vec<Pointer> = absent
+            .filter(|pointer| !self.nodes.has_data(pointer))
             .collect();
+        if missing.len() > 1 {
+            for (pack, span) in spans(&missing) {
+                self.nodes.reader().will_need(pack, &span);
+            }
+        }
+        missing.retain(|pointer| self.nodes.data_ready(pointer).is_none());
         if missing.len() > 1 {
             let fetches = spans(&missing).into_iter().map(|(pack, span)| async move {
                 self.nodes.reader().prefetch(pack, span, Rank::Data).await

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,13 +41,17 @@ const PAUSES: [Duration; 3] = [
 pub struct Store {
     pub(super) service: Arc<Service>,
     pub(super) counters: Arc<Counters>,
+    /// A folder on a disk of this machine.
+    pub(super) on_disk: Arc<OnceLock<bool>>,
     health: Arc<Health>,
 }
 
 impl Store {
     /// Opens the service behind an address. Nothing is sent yet.
     pub fn open(uri: &StoreUri) -> Result<Self> {
-        Self::open_through(uri, |operator| operator)
+        let mut store = Self::open_through(uri, |operator| operator)?;
+        store.on_disk = Arc::default();
+        Ok(store)
     }
 
     /// The same with what tests lay directly over the service: below timeouts and retries, where a network is.
@@ -57,6 +62,8 @@ impl Store {
         Ok(Self {
             service: Arc::new(Service::open(uri, network)?),
             counters: Arc::default(),
+            // What is laid over it is to be met by every read.
+            on_disk: Arc::new(OnceLock::from(false)),
             health: Arc::new(Health::new()),
         })
     }

@@ -3,6 +3,7 @@
 mod backend;
 mod cache;
 mod counts;
+mod direct;
 mod failure;
 mod health;
 mod http;

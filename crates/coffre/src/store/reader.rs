@@ -109,13 +109,19 @@ impl Reader {
             .map(drop)
     }
 
-    /// Exactly this range, only if it is here; never waits for the store.
+    /// Exactly this range, only if it is here; never waits for a network.
     pub fn ready(&self, pack: PackName, range: Range<u64>) -> Option<Bytes> {
         if let Some(bytes) = self.0.outbox.read(pack, range.clone()) {
             return bytes.ok();
         }
         self.recent(pack, &range)
-            .or_else(|| self.0.cache.as_ref()?.read(pack, range))
+            .or_else(|| self.0.cache.as_ref()?.read(pack, range.clone()))
+            .or_else(|| self.0.store.read_here(&ObjectName::Pack(pack), &range))
+    }
+
+    /// Says that this range will be asked for soon, where that can bring it nearer at no cost.
+    pub fn will_need(&self, pack: PackName, range: &Range<u64>) {
+        self.0.store.will_need(&ObjectName::Pack(pack), range);
     }
 
     /// Tells the length of a pack (from a commit or listing), so that reads can cover whole spans.

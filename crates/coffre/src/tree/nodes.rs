@@ -159,6 +159,11 @@ impl Nodes {
         Ok(bytes)
     }
 
+    /// Whether that is in memory.
+    pub fn has_data(&self, pointer: &Pointer) -> bool {
+        self.0.frames.contains_key(&pointer.place)
+    }
+
     /// The same if it is in memory or on the local disk.
     pub fn data_ready(&self, pointer: &Pointer) -> Option<Bytes> {
         if let Some(bytes) = self.0.frames.get(&pointer.place) {
