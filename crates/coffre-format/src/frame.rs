@@ -240,7 +240,15 @@ pub(crate) fn unpack(header: &FrameHeader, stored: Vec<u8>) -> Result<Vec<u8>> {
         why: "it does not decompress to its length",
     };
     let raw = header.raw as usize;
-    let plaintext = zstd::bulk::decompress(&stored, raw).map_err(|_| malformed.clone())?;
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+            RefCell::new(zstd::bulk::Decompressor::new().ok());
+    }
+    let plaintext = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        let plaintext = decompressor.as_mut()?.decompress(&stored, raw);
+        plaintext.ok()
+    });
+    let plaintext = plaintext.ok_or_else(|| malformed.clone())?;
     if plaintext.len() != raw {
         return Err(malformed);
     }

@@ -177,12 +177,9 @@ impl Filesystem {
     /// At most `size` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Bytes> {
         let (inode, _, ahead) = self.inner.core().handles.file(handle)?;
-        self.inner.read_ahead(
-            inode,
-            &ahead,
-            offset..offset.saturating_add(u64::from(size)),
-        );
-        let read = self.inner.read_file(inode, offset, size);
+        let range = offset..offset.saturating_add(u64::from(size));
+        let pattern = self.inner.read_ahead(inode, &ahead, range);
+        let read = self.inner.read_file(inode, offset, size, pattern);
         match self.inner.within(inner::answer_by(), read).await {
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(self.inner.name(inode, error).await),

@@ -31,17 +31,38 @@ const WINDOW_FIRST: u64 = 256 * 1024;
 const GAP_MOST: u64 = 64 * 1024;
 /// One GET asks for at most this, in bytes.
 const GET_MOST: u64 = 8 * 1024 * 1024;
+/// What is opened around a place that is read here and there, in bytes.
+const AROUND: u64 = 1024 * 1024;
 /// GETs at a time for one read.
 const GETS: usize = 8;
 
+/// How a handle is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// From the front to the back.
+    InOrder,
+    /// At places that do not follow one another.
+    HereAndThere,
+}
+
 impl Inner {
     /// At most `size` bytes from `offset`; fewer only at the end of the file.
-    pub(crate) async fn read_file(&self, inode: Inode, offset: u64, size: u32) -> Result<Bytes> {
+    pub(crate) async fn read_file(
+        self: &Arc<Self>,
+        inode: Inode,
+        offset: u64,
+        size: u32,
+        reader: Pattern,
+    ) -> Result<Bytes> {
         let range = offset..offset.saturating_add(u64::from(size));
         let mut mapped = self.mapped(inode, range.clone()).await?;
         loop {
-            let read = self.read_mapped(&mapped, range.clone()).await;
+            let mut from_afar = false;
+            let read = self.read_mapped(&mapped, &range, &mut from_afar).await;
             let Err(Error::Missing { .. }) = read else {
+                if from_afar && reader == Pattern::HereAndThere {
+                    self.read_around(inode, offset, mapped.0);
+                }
                 return read;
             };
             // A fold may have given it another place since it was looked up.
@@ -56,14 +77,15 @@ impl Inner {
     async fn read_mapped(
         &self,
         (length, blocks): &(u64, Vec<(u64, Block)>),
-        range: Range<u64>,
+        range: &Range<u64>,
+        from_afar: &mut bool,
     ) -> Result<Bytes> {
         let offset = range.start;
         let end = range.end.min(*length);
         if offset >= end {
             return Ok(Bytes::new());
         }
-        let frames = self.frames(blocks, &(offset..end)).await?;
+        let frames = self.frames(blocks, &(offset..end), from_afar).await?;
         // A read of exactly one frame's bytes needs no copy.
         if let [(index, block)] = blocks.as_slice()
             && let [piece] = block.pieces.as_slice()
@@ -96,35 +118,89 @@ impl Inner {
         Ok(out.freeze())
     }
 
-    /// Notes a read and starts fetching what a sequential reader will ask for next.
+    /// Notes a read and starts fetching what a sequential reader will ask for next. Answers how the handle is read.
     pub(crate) fn read_ahead(
         self: &Arc<Self>,
         inode: Inode,
         state: &std::sync::Mutex<ReadAhead>,
         read: Range<u64>,
-    ) {
-        let Some(ahead) = advance(
-            &mut state
+    ) -> Pattern {
+        let (ahead, pattern) = {
+            let mut state = state
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-            &read,
-            self.shares.window,
-        ) else {
-            return;
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let ahead = advance(&mut state, &read, self.shares.window);
+            let pattern = match state.window {
+                0 => Pattern::HereAndThere,
+                _ => Pattern::InOrder,
+            };
+            (ahead, pattern)
         };
+        let Some(ahead) = ahead else {
+            return pattern;
+        };
+        // Most files are short, and nothing follows.
+        let ends = {
+            let core = self.core();
+            let inode = core.view(&self.nodes).inode(inode);
+            inode.is_ok_and(|found| found.size <= ahead.start)
+        };
+        if ends {
+            return pattern;
+        }
         let inner = self.clone();
         tokio::spawn(async move {
             let fetch = async {
                 let (length, blocks) = inner.mapped(inode, ahead.clone()).await?;
                 let range = ahead.start..ahead.end.min(length);
                 if !range.is_empty() {
-                    inner.frames(&blocks, &range).await?;
+                    inner.frames(&blocks, &range, &mut false).await?;
                 }
                 Ok::<_, Error>(())
             };
             if let Err(error) = fetch.await {
                 // The reader that comes for it will meet the same error and report it.
                 log::debug!("read-ahead: {error}");
+            }
+        });
+        pattern
+    }
+
+    /// Who reads here and there, and in the neighbourhood already, as a database does, will be back: where that costs no
+    /// request, all of the neighbourhood is opened beside.
+    fn read_around(self: &Arc<Self>, inode: Inode, offset: u64, length: u64) {
+        if !self.vault.store().is_on_disk() {
+            return;
+        }
+        let block = u64::from(BLOCK);
+        let at = offset / block * block;
+        let beside = {
+            let core = self.core();
+            let view = core.view(&self.nodes);
+            let around = at.saturating_sub(block)..(at + 2 * block).min(length);
+            content::map(&view, inode, around).unwrap_or_default()
+        };
+        let is_at_hand = |(index, found): &(u64, Block)| {
+            let mut contents = found.pieces.iter().map(|piece| &piece.content);
+            let at_hand = |content: &Content| match content {
+                Content::Frame(pointer) => self.nodes.data_at_hand(pointer).is_some(),
+                Content::Bytes(_) => false,
+            };
+            *index != offset / block && contents.any(at_hand)
+        };
+        if !beside.iter().any(is_at_hand) {
+            return;
+        }
+        let start = offset / AROUND * AROUND;
+        let range = start..(start + AROUND).min(length);
+        let inner = self.clone();
+        tokio::spawn(async move {
+            let fetch = async {
+                let (_, blocks) = inner.mapped(inode, range.clone()).await?;
+                inner.frames(&blocks, &range, &mut false).await
+            };
+            if let Err(error) = fetch.await {
+                log::debug!("reading around: {error}");
             }
         });
     }
@@ -141,11 +217,13 @@ impl Inner {
         .await
     }
 
-    /// The plaintext of all frames that the range shows, fetched in few requests.
+    /// The plaintext of all frames that the range shows, fetched in few requests. `from_afar` is set where not all of them
+    /// were in memory.
     async fn frames(
         &self,
         blocks: &[(u64, Block)],
         range: &Range<u64>,
+        from_afar: &mut bool,
     ) -> Result<BTreeMap<[u8; 32], Bytes>> {
         let mut pointers = BTreeMap::new();
         for (index, block) in blocks {
@@ -160,16 +238,23 @@ impl Inner {
                 }
             }
         }
-        let absent = pointers.values().copied();
-        let mut missing: Vec<Pointer> = absent
-            .filter(|pointer| !self.nodes.has_data(pointer))
-            .collect();
+        let mut frames = BTreeMap::new();
+        let mut keep = |pointer: &Pointer, bytes: Option<Bytes>| match bytes {
+            Some(bytes) => {
+                frames.insert(pointer.digest.0, bytes);
+                false
+            }
+            None => true,
+        };
+        let mut missing: Vec<Pointer> = pointers.into_values().collect();
+        missing.retain(|pointer| keep(pointer, self.nodes.data_at_hand(pointer)));
+        *from_afar = !missing.is_empty();
         if missing.len() > 1 {
             for (pack, span) in spans(&missing) {
                 self.nodes.reader().will_need(pack, &span);
             }
         }
-        missing.retain(|pointer| self.nodes.data_ready(pointer).is_none());
+        missing.retain(|pointer| keep(pointer, self.nodes.data_ready(pointer)));
         if missing.len() > 1 {
             let fetches = spans(&missing).into_iter().map(|(pack, span)| async move {
                 self.nodes.reader().prefetch(pack, span, Rank::Data).await
@@ -179,9 +264,8 @@ impl Inner {
                 .try_collect::<Vec<()>>()
                 .await?;
         }
-        let mut frames = BTreeMap::new();
-        let opened = pointers.into_iter().map(|(digest, pointer)| async move {
-            Ok::<_, Error>((digest, self.frame(&pointer).await?))
+        let opened = missing.into_iter().map(|pointer| async move {
+            Ok::<_, Error>((pointer.digest.0, self.frame(&pointer).await?))
         });
         let mut opened = futures::stream::iter(opened).buffer_unordered(GETS);
         while let Some((digest, bytes)) = opened.try_next().await? {

@@ -148,7 +148,7 @@ impl Nodes {
 
     /// Reads, opens and checks one data frame.
     pub async fn data(&self, pointer: &Pointer) -> Result<Bytes> {
-        if let Some(bytes) = self.0.frames.get(&pointer.place) {
+        if let Some(bytes) = self.data_at_hand(pointer) {
             return Ok(bytes);
         }
         let bytes: Bytes = self
@@ -159,14 +159,14 @@ impl Nodes {
         Ok(bytes)
     }
 
-    /// Whether that is in memory.
-    pub fn has_data(&self, pointer: &Pointer) -> bool {
-        self.0.frames.contains_key(&pointer.place)
+    /// The same if it is in memory.
+    pub fn data_at_hand(&self, pointer: &Pointer) -> Option<Bytes> {
+        self.0.frames.get(&pointer.place)
     }
 
     /// The same if it is in memory or on the local disk.
     pub fn data_ready(&self, pointer: &Pointer) -> Option<Bytes> {
-        if let Some(bytes) = self.0.frames.get(&pointer.place) {
+        if let Some(bytes) = self.data_at_hand(pointer) {
             return Some(bytes);
         }
         let (pack, range) = extent(pointer).ok()?;
