@@ -64,14 +64,14 @@ struct Inner {
 pub struct Nodes(Arc<Inner>);
 
 impl Nodes {
-    /// `memory` bounds decoded nodes and frames, two thirds and one third, in bytes.
+    /// `memory` bounds decoded nodes and frames, one half each, in bytes.
     pub fn new(reader: Reader, ring: Arc<Keyring>, memory: u64) -> Self {
         let nodes = Cache::builder()
-            .max_capacity(memory / 3 * 2)
+            .max_capacity(memory / 2)
             .weigher(|_, node: &Arc<Node>| weight(node))
             .build();
         let frames = Cache::builder()
-            .max_capacity(memory / 3)
+            .max_capacity(memory / 2)
             // What was fetched ahead is used once, soon: a policy that prefers what is used often would refuse it.
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_, frame: &Bytes| u32::try_from(frame.len() + FRAME_COST).unwrap_or(u32::MAX))
