@@ -2,15 +2,16 @@
 
 mod convert;
 mod errno;
+pub mod kernel;
 mod mount;
 mod point;
 mod requests;
 
-pub use mount::AllowOther;
+pub use kernel::AllowOther;
+pub use kernel::MountOptions;
+pub use kernel::Writing;
 pub use mount::Mount;
 pub use mount::MountError;
-pub use mount::MountOptions;
-pub use mount::Writing;
 pub use mount::check_mount_point;
 pub use point::MountPoint;
 pub use point::unmount;

@@ -1,4 +1,4 @@
-//! Mounting and unmounting: what can be wrong with a mount point, and what the kernel is told to expect.
+//! Mounting and unmounting, and what can be wrong with a mount point.
 
 use std::io;
 use std::path::Path;
@@ -9,46 +9,17 @@ use std::sync::OnceLock;
 use coffre::fs::Filesystem;
 use coffre::fs::Invalidation;
 use fuser::BackgroundSession;
-use fuser::Config;
 use fuser::INodeNo;
-use fuser::MountOption;
 use fuser::Notifier;
-use fuser::SessionACL;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use tokio::runtime::Handle;
 
+use crate::kernel;
+use crate::kernel::AllowOther;
+use crate::kernel::MountOptions;
 use crate::point::MountPoint;
 use crate::requests::Requests;
-
-/// Whether other users may look in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllowOther {
-    /// Everybody, as far as permissions go.
-    Yes,
-    /// Only who mounted it.
-    No,
-}
-
-/// Whether the mount takes changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writing {
-    /// Yes.
-    Allowed,
-    /// No: a read-only mount.
-    Refused,
-}
-
-/// How to mount.
-#[derive(Debug, Clone, Copy)]
-pub struct MountOptions {
-    /// Whether it takes changes.
-    pub writing: Writing,
-    /// Whether other users may look in.
-    pub allow_other: AllowOther,
-    /// Threads that serve requests.
-    pub threads: usize,
-}
 
 /// Why a vault could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
@@ -119,12 +90,12 @@ impl Mount {
         let place = path.canonicalize().map_err(failed)?;
         let notifier = Arc::new(OnceLock::new());
         let requests = Requests::new(filesystem.for_kernel(), runtime.clone(), notifier.clone());
-        let session = fuser::Session::new(requests, path, &config(options))
+        let session = fuser::Session::new(requests, path, &kernel::config("coffre", options))
             .map_err(|source| explain(path, source))?;
         let session = session.spawn().map_err(failed)?;
         // Set here and nowhere else.
         drop(notifier.set(session.notifier()));
-        widen_readahead(path);
+        kernel::widen_readahead(path);
         spawn_invalidations(filesystem, session.notifier(), runtime);
         Ok(Self {
             session,
@@ -236,43 +207,6 @@ fn explain(path: &Path, source: io::Error) -> MountError {
             path: path.to_owned(),
             source,
         },
-    }
-}
-
-fn config(options: MountOptions) -> Config {
-    let mut config = Config::default();
-    config.mount_options = vec![
-        MountOption::FSName("coffre".into()),
-        MountOption::Subtype("coffre".into()),
-        MountOption::DefaultPermissions,
-        MountOption::NoAtime,
-    ];
-    if options.writing == Writing::Refused {
-        config.mount_options.push(MountOption::RO);
-    }
-    config.acl = match options.allow_other {
-        AllowOther::Yes => SessionACL::All,
-        AllowOther::No => SessionACL::Owner,
-    };
-    config.n_threads = Some(options.threads.max(1));
-    config.clone_fd = true;
-    config
-}
-
-/// The kernel reads ahead 128 KiB on any FUSE mount; root may allow more, which sequential readers feel.
-fn widen_readahead(path: &Path) {
-    use std::os::unix::fs::MetadataExt;
-    // Asking the mount itself would wait for a thread of ours, and there is one.
-    let Ok(metadata) = path.metadata() else {
-        return;
-    };
-    let (major, minor) = (
-        rustix::fs::major(metadata.dev()),
-        rustix::fs::minor(metadata.dev()),
-    );
-    let setting = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-    if let Err(error) = std::fs::write(&setting, "1024") {
-        log::debug!("read-ahead stays as it is: {error}");
     }
 }
 

@@ -12,7 +12,6 @@ use std::sync::OnceLock;
 use std::task::Context;
 use std::task::Poll;
 use std::task::Waker;
-use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -39,7 +38,6 @@ use fuser::Filesystem;
 use fuser::FopenFlags;
 use fuser::Generation;
 use fuser::INodeNo;
-use fuser::InitFlags;
 use fuser::IoctlFlags;
 use fuser::KernelConfig;
 use fuser::LockOwner;
@@ -66,9 +64,9 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::convert;
 use crate::errno::errno;
+use crate::kernel;
+use crate::kernel::TTL;
 
-/// The kernel may keep what it knows for a day: changes from elsewhere are told to it.
-const TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const GENERATION: Generation = Generation(0);
 
 /// Serves the requests of one mount.
@@ -189,32 +187,7 @@ fn privileges(request: &Request) -> Privileges {
 
 impl Filesystem for Requests {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let wanted = [
-            InitFlags::FUSE_WRITEBACK_CACHE,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_POSIX_ACL,
-            // A default access list stands in for the umask: only who knows it can tell.
-            InitFlags::FUSE_DONT_MASK,
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_ASYNC_DIO,
-            // Without it the kernel asks for security.capability before every write.
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-        ];
-        for capability in wanted {
-            if let Err(missing) = config.add_capabilities(capability) {
-                log::info!("the kernel does not offer {missing:?}");
-            }
-        }
-        // Each refusal names the nearest value that is accepted.
-        let _ = config.set_max_write(1024 * 1024);
-        // What waits here holds its content in memory, a mebibyte at most.
-        let waiting = u16::try_from(self.vault.requests_most()).unwrap_or(u16::MAX);
-        let _ = config.set_max_background(waiting);
-        let _ = config.set_congestion_threshold((waiting / 4 * 3).max(1));
-        let _ = config.set_time_granularity(Duration::from_nanos(1));
+        kernel::negotiate(config, self.vault.requests_most());
         Ok(())
     }
 

@@ -5,10 +5,10 @@ use std::process::Command;
 use anyhow::Result;
 use anyhow::bail;
 
+use crate::release;
 use crate::run::run as run_command;
-use crate::test::target;
 
-/// `cargo xtask bench [parts [FILTER] | peers [--quick] [--runs N] [--only a,b] [--json FILE]]`
+/// `cargo xtask bench [parts [FILTER] | peers [--quick] [--json FILE] [--plot FILE] …]`; `peers --help` says all.
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
         None => {
@@ -38,8 +38,5 @@ fn parts(arguments: &[String]) -> Result<()> {
 
 /// Peers that are not installed are left out.
 fn peers(arguments: &[String]) -> Result<()> {
-    let mut build = Command::new("cargo");
-    build.args(["build", "--release", "--quiet", "--package", "coffre-cli"]);
-    run_command(build.args(["--bin", "coffre", "--package", "coffre-benches", "--bins"]))?;
-    run_command(Command::new(target().join("release/peers")).args(arguments))
+    run_command(Command::new(release::bench("peers")?).args(arguments))
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod garage;
 mod posix;
+mod release;
 mod run;
 mod setup;
 mod soak;

@@ -209,7 +209,7 @@ fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mount> {
             Access::ReadWrite => Writing::Allowed,
         },
         allow_other: plan.allow_other,
-        threads: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8)),
+        threads: coffre_fuse::kernel::threads(),
     };
     let handle = tokio::runtime::Handle::current();
     Ok(Mount::start(
