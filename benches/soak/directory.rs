@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::Result;
 use anyhow::ensure;
+use coffre_benches::device::drop_caches;
 
-use crate::drive::drop_caches;
 use crate::pace::gone;
 use crate::run::Run;
 

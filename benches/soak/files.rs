@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use anyhow::ensure;
+use coffre_benches::device::drop_caches;
 
-use crate::drive::drop_caches;
 use crate::run::Run;
 
 /// Files of one folder, which is one step.

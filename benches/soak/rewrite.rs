@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::Result;
 use anyhow::ensure;
+use coffre_benches::device::drop_caches;
 
-use crate::drive::drop_caches;
 use crate::run::Run;
 
 /// What one step writes and syncs, in MiB.

@@ -1,4 +1,4 @@
-//! Speed: of the parts (criterion), and of whole file systems side by side in one run.
+//! Speed: of the parts (criterion), and of whole file systems: beside their peers, far from the store, when they grow.
 
 use std::process::Command;
 
@@ -8,16 +8,20 @@ use anyhow::bail;
 use crate::release;
 use crate::run::run as run_command;
 
-/// `cargo xtask bench [parts [FILTER] | peers [--quick] [--json FILE] [--plot FILE] …]`; `peers --help` says all.
+/// `cargo xtask bench [parts [FILTER] | peers [--quick] [--json FILE] [--plot FILE] …
+///                   | wan [--quick] [--link 30,100] [--only …] [--json FILE]
+///                   | growth [--quick] [--most N] [--json FILE] [--svg FILE]]`; each `--help` says all.
 pub fn run(arguments: &[String]) -> Result<()> {
     match arguments.split_first() {
         None => {
             parts(&[])?;
-            peers(&[])
+            whole("peers", &[])
         }
         Some((which, rest)) if which == "parts" => parts(rest),
-        Some((which, rest)) if which == "peers" => peers(rest),
-        Some((which, _)) => bail!("{which} is neither parts nor peers"),
+        Some((which, rest)) if ["peers", "wan", "growth"].contains(&which.as_str()) => {
+            whole(which, rest)
+        }
+        Some((which, _)) => bail!("{which} is none of parts, peers, wan and growth"),
     }
 }
 
@@ -36,7 +40,7 @@ fn parts(arguments: &[String]) -> Result<()> {
     )
 }
 
-/// Peers that are not installed are left out.
-fn peers(arguments: &[String]) -> Result<()> {
-    run_command(Command::new(release::bench("peers")?).args(arguments))
+/// Of whole file systems. Peers that are not installed are left out.
+fn whole(which: &str, arguments: &[String]) -> Result<()> {
+    run_command(Command::new(release::bench(which)?).args(arguments))
 }

@@ -40,5 +40,7 @@ const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
 cargo xtask bench           speed of the parts, and beside a plain folder, the limit of FUSE and installed peers
+cargo xtask bench wan       far from the store: round trips, requests and bytes, beside installed peers
+cargo xtask bench growth    what a vault costs with ten thousand files, and with a million
 cargo xtask posix           pjdfstest, fsx and fio on a mount, in full
 cargo xtask soak            a long life of a mount, with its memory, handles, disk and pace watched";

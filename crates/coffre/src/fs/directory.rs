@@ -23,7 +23,7 @@ impl Inner {
         stream: &tokio::sync::Mutex<Stream>,
         cookie: u64,
         with_attributes: bool,
-        mut take: impl FnMut(&Listed) -> bool,
+        take: impl FnMut(&Listed) -> bool,
     ) -> Result<()> {
         let mut stream = stream.lock().await;
         if cookie == 0 || cookie < stream.first {
@@ -36,7 +36,7 @@ impl Inner {
         }
         let skip = usize::try_from(cookie.saturating_sub(stream.first)).unwrap_or(usize::MAX);
         // Stops at the first that is not taken.
-        let _ = stream.entries.iter().skip(skip).all(|entry| take(entry));
+        let _ = stream.entries.iter().skip(skip).all(take);
         Ok(())
     }
 

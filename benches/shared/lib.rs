@@ -1,0 +1,4 @@
+//! What several benchmarks of whole file systems share.
+
+pub mod device;
+pub mod plot;
