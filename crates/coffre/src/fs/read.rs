@@ -29,8 +29,8 @@ use crate::store::Rank;
 const WINDOW_FIRST: u64 = 256 * 1024;
 /// Frames with at most this between them are fetched with one GET, in bytes.
 const GAP_MOST: u64 = 64 * 1024;
-/// One GET asks for at most this, in bytes.
-const GET_MOST: u64 = 8 * 1024 * 1024;
+/// One GET asks for at most this, in bytes: nothing of it is there before all of it is.
+const GET_MOST: u64 = 2 * 1024 * 1024;
 /// What is opened around a place that is read here and there, in bytes.
 const AROUND: u64 = 1024 * 1024;
 /// GETs at a time for one read.
@@ -329,7 +329,8 @@ fn advance(state: &mut ReadAhead, read: &Range<u64>, most: u64) -> Option<Range<
         return None;
     }
     state.next = state.next.max(read.end);
-    if state.until >= state.next + state.window / 2 && state.window > 0 {
+    // While the reader is in one window, the next is on its way: a line is never idle.
+    if state.until >= state.next + state.window && state.window > 0 {
         return None;
     }
     state.window = if state.window == 0 {
@@ -362,7 +363,7 @@ mod tests {
             at += 131_072;
         }
         assert!(fetched >= at, "the window stays ahead of the reader");
-        assert!(fetched <= at + WINDOW_MOST, "and within its bound");
+        assert!(fetched <= at + 2 * WINDOW_MOST, "and within its bound");
         assert!(advance(&mut state, &(1 << 40..(1 << 40) + 4096), WINDOW_MOST).is_none());
         assert_eq!(state.window, 0);
     }

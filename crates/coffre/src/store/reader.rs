@@ -1,7 +1,8 @@
 //! Ranges of packs, from wherever they are: outbox, cache, or the store.
 //!
 //! What comes from the store covers whole 64 KiB spans where the length of the pack is known, so that what is
-//! read tells the store less; the same spans fill the cache. Requests for the same span share one GET.
+//! read tells the store less; the same spans fill the cache. No span is asked for while it is on its way, alone or with
+//! others.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -39,10 +40,48 @@ struct Inner {
     cache: Option<Cache>,
     outbox: Outbox,
     lengths: moka::sync::Cache<PackName, u64>,
-    /// GETs on their way.
-    flying: Mutex<HashMap<(PackName, u64, u64), WeakShared<Fetch>>>,
+    /// GETs on their way, by each span that they bring.
+    flying: Mutex<HashMap<(PackName, u64), Flight>>,
     /// Spans that came lately, by their start.
     recent: moka::sync::Cache<(PackName, u64), Bytes>,
+}
+
+/// A GET on its way.
+struct Flight {
+    range: Range<u64>,
+    fetch: WeakShared<Fetch>,
+}
+
+impl Flight {
+    /// What it brings of a range within one span, if it brings all of it. One that has answered is no more on its way:
+    /// whoever asks again wants another answer.
+    fn part(&self, wanted: &Range<u64>) -> Option<Part> {
+        let whole = self.range.start <= wanted.start && wanted.end <= self.range.end;
+        let fetch = self.fetch.upgrade().filter(|_| whole)?;
+        fetch.peek().is_none().then(|| Part {
+            range: wanted.clone(),
+            begins: self.range.start,
+            fetch,
+            shared: true,
+        })
+    }
+}
+
+/// A part of what somebody waits for.
+struct Part {
+    range: Range<u64>,
+    /// Where what `fetch` brings begins.
+    begins: u64,
+    fetch: Shared<Fetch>,
+    /// Somebody else asked for it.
+    shared: bool,
+}
+
+impl Part {
+    /// Whether another part follows this one in the same answer.
+    fn is_same(&self, next: &Self) -> bool {
+        self.range.end == next.range.start && self.fetch.ptr_eq(&next.fetch)
+    }
 }
 
 /// Reads ranges of packs. Clones share it.
@@ -80,7 +119,9 @@ impl Reader {
         if let Some(bytes) = self.ready(pack, range.clone()) {
             return Ok(bytes);
         }
-        self.read_stored(pack, range, rank).await
+        let wide = self.widen(pack, &range);
+        let bytes = self.fetch(pack, wide.clone(), rank).await?;
+        Ok(bytes.slice(within(&range, &wide)))
     }
 
     /// The same from the store, whatever is here.
@@ -91,12 +132,8 @@ impl Reader {
         rank: Rank,
     ) -> Result<Bytes> {
         let wide = self.widen(pack, &range);
-        let bytes = self.fetch(pack, wide.clone(), rank).await?;
-        let (from, until) = (
-            (range.start - wide.start) as usize,
-            (range.end - wide.start) as usize,
-        );
-        Ok(bytes.slice(from..until))
+        let bytes = self.0.get(pack, wide.clone(), rank).await?;
+        Ok(bytes.slice(within(&range, &wide)))
     }
 
     /// Brings a range near, so that reading parts of it needs no request.
@@ -180,22 +217,94 @@ impl Reader {
         start..end
     }
 
-    fn fetch(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Shared<Fetch> {
-        let at = (pack, range.start, range.end);
+    /// A range from the store, less what is here or on its way already.
+    async fn fetch(&self, pack: PackName, range: Range<u64>, rank: Rank) -> Result<Bytes> {
+        if range.is_empty() {
+            return self.0.get(pack, range, rank).await;
+        }
+        let parts = self.board(pack, &range, rank);
+        let fetches = parts.iter().map(|part| part.fetch.clone());
+        let fetched = futures::future::join_all(fetches).await;
+        let mut joined = BytesMut::new();
+        for (part, bytes) in parts.iter().zip(fetched) {
+            let bytes = match bytes {
+                Ok(bytes) => bytes.slice(within(&part.range, &(part.begins..part.range.end))),
+                // What others asked for was more, and may have failed for that.
+                Err(_) if part.shared => return self.0.get(pack, range, rank).await,
+                Err(error) => return Err(error),
+            };
+            if parts.len() == 1 {
+                return Ok(bytes);
+            }
+            joined.extend_from_slice(&bytes);
+        }
+        Ok(joined.freeze())
+    }
+
+    /// The parts of a range, in order: each is here, on its way, or asked for now.
+    fn board(&self, pack: PackName, range: &Range<u64>, rank: Rank) -> Vec<Part> {
         let mut flying = self.0.flying.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that has answered is no more on its way: whoever asks again wants another answer.
-        let going = flying.get(&at).and_then(WeakShared::upgrade);
-        if let Some(fetch) = going.filter(|fetch| fetch.peek().is_none()) {
-            return fetch;
+        flying.retain(|_, flight| flight.fetch.upgrade().is_some());
+        let mut parts: Vec<Part> = Vec::new();
+        let mut missing: Option<Range<u64>> = None;
+        for span in spans(range) {
+            let wanted = span.max(range.start)..(span + SPAN).min(range.end);
+            let there = self
+                .here(pack, &wanted)
+                .or_else(|| flying.get(&(pack, span))?.part(&wanted));
+            match there {
+                Some(part) => {
+                    if let Some(run) = missing.take() {
+                        parts.push(self.take_off(&mut flying, pack, run, rank));
+                    }
+                    match parts.last_mut() {
+                        Some(last) if last.is_same(&part) => last.range.end = part.range.end,
+                        _ => parts.push(part),
+                    }
+                }
+                None => missing = Some(missing.map_or(wanted.start, |run| run.start)..wanted.end),
+            }
         }
-        flying.retain(|_, fetch| fetch.upgrade().is_some());
-        let inner = self.0.clone();
-        let fetch: Fetch = async move { inner.get(pack, range, rank).await }.boxed();
+        if let Some(run) = missing {
+            parts.push(self.take_off(&mut flying, pack, run, rank));
+        }
+        parts
+    }
+
+    fn here(&self, pack: PackName, wanted: &Range<u64>) -> Option<Part> {
+        let bytes = self.ready(pack, wanted.clone())?;
+        let here: Fetch = std::future::ready(Ok(bytes)).boxed();
+        Some(Part {
+            range: wanted.clone(),
+            begins: wanted.start,
+            fetch: here.shared(),
+            shared: false,
+        })
+    }
+
+    fn take_off(
+        &self,
+        flying: &mut HashMap<(PackName, u64), Flight>,
+        pack: PackName,
+        range: Range<u64>,
+        rank: Rank,
+    ) -> Part {
+        let (inner, run) = (self.0.clone(), range.clone());
+        let fetch: Fetch = async move { inner.get(pack, run, rank).await }.boxed();
         let fetch = fetch.shared();
-        if let Some(weak) = fetch.downgrade() {
-            flying.insert(at, weak);
+        for span in spans(&range) {
+            let weak = fetch.downgrade();
+            flying.extend(weak.map(|fetch| {
+                let range = range.clone();
+                ((pack, span), Flight { range, fetch })
+            }));
         }
-        fetch
+        Part {
+            begins: range.start,
+            range,
+            fetch,
+            shared: false,
+        }
     }
 
     /// A range out of the spans that came lately.
@@ -242,6 +351,11 @@ impl Inner {
     }
 }
 
+/// Where a part of a range is in its bytes.
+fn within(part: &Range<u64>, whole: &Range<u64>) -> Range<usize> {
+    (part.start - whole.start) as usize..(part.end - whole.start) as usize
+}
+
 /// Starts of the spans that a range touches.
 fn spans(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {
     (range.start / SPAN..range.end.div_ceil(SPAN)).map(|span| span * SPAN)
@@ -251,6 +365,36 @@ fn spans(range: &Range<u64>) -> impl Iterator<Item = u64> + use<> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_asked_for_twice_while_it_is_on_its_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::memory();
+        let pack = PackName([1; 16]);
+        let content: Vec<u8> = (0..3_000_000u32).map(|index| (index / 7) as u8).collect();
+        let name = ObjectName::Pack(pack);
+        store.put(&name, content.clone().into()).await.unwrap();
+        let reader = Reader::new(store.clone(), None, Outbox::open(dir.path()).unwrap());
+        reader.learn(pack, content.len() as u64);
+        // A window, frames that cross its spans and its borders, and neighbours that share a span.
+        let window = reader.prefetch(pack, 500_000..2_000_000, Rank::Data);
+        let ranges: Vec<Range<u64>> = (0..20)
+            .map(|index| 300_000 + index * 131_124..431_124 + index * 131_124)
+            .collect();
+        let frames = ranges.iter().map(|range| {
+            let range = range.clone();
+            let reader = &reader;
+            async move { reader.read(pack, range, Rank::Data).await }
+        });
+        let (fetched, read) = tokio::join!(window, futures::future::join_all(frames));
+        fetched.unwrap();
+        for (range, bytes) in ranges.iter().zip(read) {
+            let expected = &content[range.start as usize..range.end as usize];
+            assert_eq!(bytes.unwrap(), expected);
+        }
+        let (first, last) = (300_000 / SPAN * SPAN, ranges[19].end.div_ceil(SPAN) * SPAN);
+        assert_eq!(store.counts().received, last - first, "each span came once");
+    }
 
     #[tokio::test]
     async fn one_get_serves_neighbours_and_everybody_who_asks_at_once() {
