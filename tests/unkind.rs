@@ -206,6 +206,11 @@ async fn a_read_ends_within_its_bound(action: Action) {
         begin.elapsed()
     );
     tokio::time::resume();
+    // On a busy machine the server sees what was sent after the client has given up on it.
+    let later = Instant::now();
+    while scene.proxy.hits() == 0 && later.elapsed() < BOUND {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     scene.assert_hit();
     resolve(&files).await.unwrap();
     scene.proxy.be_kind();
