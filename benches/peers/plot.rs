@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use coffre_benches::plot::INK;
+use coffre_benches::plot::WIDTH;
+use coffre_benches::plot::begin;
+
 use crate::bars::Clause;
 use crate::bars::Reference;
 use crate::bars::bar;
@@ -10,7 +14,6 @@ use crate::table::measured_workloads;
 use crate::workload::Unit;
 use crate::workload::Workload;
 
-const WIDTH: f64 = 900.0;
 const LEFT: f64 = 250.0;
 const RIGHT: f64 = 60.0;
 const TOP: f64 = 50.0;
@@ -18,7 +21,6 @@ const TOP: f64 = 50.0;
 const THICK: f64 = 10.0;
 const GAP: f64 = 10.0;
 
-const INK: &str = "#1f2937";
 const FAINT: &str = "#d1d5db";
 const ASKED: &str = "#dc2626";
 
@@ -43,10 +45,7 @@ pub fn draw(figures: &Figures) -> String {
     let axis = Axis::over(&rows);
     let bars: usize = rows.iter().map(|row| row.bars.len()).sum();
     let height = TOP + bars as f64 * THICK + rows.len() as f64 * GAP + 30.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
-         font-size=\"11\" fill=\"{INK}\">\n<rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"white\"/>\n"
-    );
+    let mut svg = begin(height);
     legend(&mut svg);
     scale(&mut svg, &axis, height - 24.0);
     let mut top = TOP;

@@ -68,12 +68,10 @@ pub fn until_ended(folder: &Path, most: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what the kernel has cached, where that is allowed.
+/// Forgets what the kernel has cached, where that is allowed; what is not written yet would stay.
 pub fn drop_caches() {
     drop(Command::new("sync").status());
-    if std::fs::write("/proc/sys/vm/drop_caches", "3").is_err() {
-        eprintln!("caches stay warm: only root may drop them");
-    }
+    coffre_benches::device::drop_caches();
 }
 
 /// Processor time and bytes written of the processes behind a mount.

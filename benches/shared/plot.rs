@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 900.0;
+/// Width of a plot.
+pub const WIDTH: f64 = 900.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 40.0;
 const PANEL: f64 = 110.0;
@@ -10,7 +11,8 @@ const GAP: f64 = 34.0;
 /// Curves of fewer points show where they are.
 const SPARSE: usize = 12;
 
-const INK: &str = "#1f2937";
+/// Colour of what is written.
+pub const INK: &str = "#1f2937";
 const FAINT: &str = "#9ca3af";
 const BOUND: &str = "#dc2626";
 /// Colour of the curve that a panel is about.
@@ -46,13 +48,18 @@ pub struct Axis {
     pub marks: Vec<(f64, String)>,
 }
 
+/// The beginning of a plot of this height: white, and how it is written.
+pub fn begin(height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
+         font-size=\"11\" fill=\"{INK}\">\n<rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"white\"/>\n"
+    )
+}
+
 /// Draws the panels, one below the other.
 pub fn draw(axis: &Axis, panels: &[Panel]) -> String {
     let height = TOP + panels.len() as f64 * (PANEL + GAP) + 20.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
-         font-size=\"11\" fill=\"{INK}\">\n<rect width=\"{WIDTH}\" height=\"{height:.0}\" fill=\"white\"/>\n"
-    );
+    let mut svg = begin(height);
     draw_marks(&mut svg, axis, height);
     for (index, panel) in panels.iter().enumerate() {
         let top = TOP + index as f64 * (PANEL + GAP);
