@@ -23,6 +23,7 @@ use crate::fs::fold::part_of;
 use crate::fs::handle::ReadAhead;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::content;
+use crate::store::Pattern;
 use crate::store::Rank;
 
 /// First window of a sequential reader, in bytes.
@@ -36,15 +37,6 @@ const AROUND: u64 = 1024 * 1024;
 /// GETs at a time for one read.
 const GETS: usize = 8;
 
-/// How a handle is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pattern {
-    /// From the front to the back.
-    InOrder,
-    /// At places that do not follow one another.
-    HereAndThere,
-}
-
 impl Inner {
     /// At most `size` bytes from `offset`; fewer only at the end of the file.
     pub(crate) async fn read_file(
@@ -56,12 +48,13 @@ impl Inner {
     ) -> Result<Bytes> {
         let range = offset..offset.saturating_add(u64::from(size));
         let mut mapped = self.mapped(inode, range.clone()).await?;
+        let around = reader == Pattern::HereAndThere && self.is_worth_more(&mapped);
         loop {
-            let mut from_afar = false;
-            let read = self.read_mapped(&mapped, &range, &mut from_afar).await;
+            let read = self.read_mapped(&mapped, &range, reader).await;
             let Err(Error::Missing { .. }) = read else {
-                if from_afar && reader == Pattern::HereAndThere {
-                    self.read_around(inode, offset, mapped.0);
+                if around {
+                    let start = offset / AROUND * AROUND;
+                    self.fetch_beside(inode, start..start + AROUND);
                 }
                 return read;
             };
@@ -78,14 +71,14 @@ impl Inner {
         &self,
         (length, blocks): &(u64, Vec<(u64, Block)>),
         range: &Range<u64>,
-        from_afar: &mut bool,
+        reader: Pattern,
     ) -> Result<Bytes> {
         let offset = range.start;
         let end = range.end.min(*length);
         if offset >= end {
             return Ok(Bytes::new());
         }
-        let frames = self.frames(blocks, &(offset..end), from_afar).await?;
+        let frames = self.frames(blocks, &(offset..end), reader).await?;
         // A read of exactly one frame's bytes needs no copy.
         if let [(index, block)] = blocks.as_slice()
             && let [piece] = block.pieces.as_slice()
@@ -148,61 +141,41 @@ impl Inner {
         if ends {
             return pattern;
         }
+        self.fetch_beside(inode, ahead);
+        pattern
+    }
+
+    /// Opens a range beside, so that it is in memory when somebody comes for it.
+    fn fetch_beside(self: &Arc<Self>, inode: Inode, range: Range<u64>) {
         let inner = self.clone();
         tokio::spawn(async move {
             let fetch = async {
-                let (length, blocks) = inner.mapped(inode, ahead.clone()).await?;
-                let range = ahead.start..ahead.end.min(length);
+                let (length, blocks) = inner.mapped(inode, range.clone()).await?;
+                let range = range.start..range.end.min(length);
                 if !range.is_empty() {
-                    inner.frames(&blocks, &range, &mut false).await?;
+                    inner.frames(&blocks, &range, Pattern::InOrder).await?;
                 }
                 Ok::<_, Error>(())
             };
             if let Err(error) = fetch.await {
                 // The reader that comes for it will meet the same error and report it.
-                log::debug!("read-ahead: {error}");
+                log::debug!("reading beside: {error}");
             }
         });
-        pattern
     }
 
-    /// Who reads here and there, and in the neighbourhood already, as a database does, will be back: where that costs no
-    /// request, all of the neighbourhood is opened beside.
-    fn read_around(self: &Arc<Self>, inode: Inode, offset: u64, length: u64) {
-        if !self.vault.store().is_on_disk() {
-            return;
-        }
-        let block = u64::from(BLOCK);
-        let at = offset / block * block;
-        let beside = {
-            let core = self.core();
-            let view = core.view(&self.nodes);
-            let around = at.saturating_sub(block)..(at + 2 * block).min(length);
-            content::map(&view, inode, around).unwrap_or_default()
-        };
-        let is_at_hand = |(index, found): &(u64, Block)| {
-            let mut contents = found.pieces.iter().map(|piece| &piece.content);
-            let at_hand = |content: &Content| match content {
-                Content::Frame(pointer) => self.nodes.data_at_hand(pointer).is_some(),
+    /// Whether what is around a place that had to be opened is to be opened too: who reads here and there in a file that
+    /// about fits into memory comes back, and on a disk here that costs no request.
+    fn is_worth_more(&self, (length, blocks): &(u64, Vec<(u64, Block)>)) -> bool {
+        let mut contents = blocks
+            .iter()
+            .flat_map(|(_, block)| block.pieces.iter().map(|piece| &piece.content));
+        *length <= self.shares.nodes
+            && self.vault.store().is_on_disk()
+            && contents.any(|content| match content {
+                Content::Frame(pointer) => self.nodes.data_at_hand(pointer).is_none(),
                 Content::Bytes(_) => false,
-            };
-            *index != offset / block && contents.any(at_hand)
-        };
-        if !beside.iter().any(is_at_hand) {
-            return;
-        }
-        let start = offset / AROUND * AROUND;
-        let range = start..(start + AROUND).min(length);
-        let inner = self.clone();
-        tokio::spawn(async move {
-            let fetch = async {
-                let (_, blocks) = inner.mapped(inode, range.clone()).await?;
-                inner.frames(&blocks, &range, &mut false).await
-            };
-            if let Err(error) = fetch.await {
-                log::debug!("reading around: {error}");
-            }
-        });
+            })
     }
 
     async fn mapped(&self, inode: Inode, range: Range<u64>) -> Result<(u64, Vec<(u64, Block)>)> {
@@ -217,13 +190,12 @@ impl Inner {
         .await
     }
 
-    /// The plaintext of all frames that the range shows, fetched in few requests. `from_afar` is set where not all of them
-    /// were in memory.
+    /// The plaintext of all frames that the range shows, fetched in few requests.
     async fn frames(
         &self,
         blocks: &[(u64, Block)],
         range: &Range<u64>,
-        from_afar: &mut bool,
+        reader: Pattern,
     ) -> Result<BTreeMap<[u8; 32], Bytes>> {
         let mut pointers = BTreeMap::new();
         for (index, block) in blocks {
@@ -248,13 +220,12 @@ impl Inner {
         };
         let mut missing: Vec<Pointer> = pointers.into_values().collect();
         missing.retain(|pointer| keep(pointer, self.nodes.data_at_hand(pointer)));
-        *from_afar = !missing.is_empty();
         if missing.len() > 1 {
             for (pack, span) in spans(&missing) {
                 self.nodes.reader().will_need(pack, &span);
             }
         }
-        missing.retain(|pointer| keep(pointer, self.nodes.data_ready(pointer)));
+        missing.retain(|pointer| keep(pointer, self.nodes.data_ready(pointer, reader)));
         if missing.len() > 1 {
             let fetches = spans(&missing).into_iter().map(|(pack, span)| async move {
                 self.nodes.reader().prefetch(pack, span, Rank::Data).await

@@ -17,6 +17,7 @@ use opendal::Operator;
 
 use crate::error::Error;
 use crate::error::Result;
+use crate::store::direct::Met;
 use crate::store::counts::Counters;
 use crate::store::counts::Counts;
 use crate::store::failure::failed;
@@ -43,6 +44,7 @@ pub struct Store {
     pub(super) counters: Arc<Counters>,
     /// A folder on a disk of this machine.
     pub(super) on_disk: Arc<OnceLock<bool>>,
+    pub(super) met: Arc<Met>,
     health: Arc<Health>,
 }
 
@@ -64,6 +66,7 @@ impl Store {
             counters: Arc::default(),
             // What is laid over it is to be met by every read.
             on_disk: Arc::new(OnceLock::from(false)),
+            met: Arc::default(),
             health: Arc::new(Health::new()),
         })
     }

@@ -5,16 +5,29 @@
 //! knows what to make of it.
 
 use std::fs::File;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use coffre_format::name::ObjectName;
 use rustix::fs::Advice;
+use rustix::fs::OFlags;
 
 use crate::store::backend::Store;
+
+/// What a read past the system's memory begins and ends at, in bytes: no disk has larger sectors.
+const SECTOR: u64 = 4096;
+/// Shorter reads gain nothing by going past the system's memory, in bytes.
+const PAST_FROM: u64 = 64 * 1024;
+/// Places that are remembered as read; with frames of 128 KiB, those of 4 GiB.
+const MET: usize = 32 * 1024;
 
 /// File systems of local disks and memory, by the number that statfs tells. One that waits for a network may wait for ever.
 const DISKS: [u64; 12] = [
@@ -42,6 +55,45 @@ impl Store {
         Some(bytes.into())
     }
 
+    /// The same for somebody who reads here and there. The system needs as long to put 128 KiB into its memory of files as a
+    /// disk to read them, so that what is read for the first time goes past it; whoever comes again will come more often,
+    /// and finds it there from then on.
+    pub(super) fn read_here_and_there(
+        &self,
+        name: &ObjectName,
+        range: &Range<u64>,
+    ) -> Option<Bytes> {
+        let long = range.end.checked_sub(range.start)? >= PAST_FROM;
+        if long && self.is_on_disk() && self.met.is_new(&(name, range)) {
+            let past = self.read_past(name, range);
+            if past.is_some() {
+                return past;
+            }
+        }
+        self.read_here(name, range)
+    }
+
+    fn read_past(&self, name: &ObjectName, range: &Range<u64>) -> Option<Bytes> {
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlags::DIRECT.bits() as i32)
+            .open(self.uri().local_path()?.join(name.to_string()))
+            .ok()?;
+        let start = range.start / SECTOR * SECTOR;
+        let length = usize::try_from(range.end.next_multiple_of(SECTOR) - start).ok()?;
+        let mut bytes = vec![0; length + SECTOR as usize];
+        let aligned = bytes.as_ptr().align_offset(SECTOR as usize);
+        let sectors = bytes.get_mut(aligned..aligned + length)?;
+        // The last sector of a file is short.
+        let read = file.read_at(sectors, start).ok()?;
+        let wanted = (range.start - start) as usize..(range.end - start) as usize;
+        if read < wanted.end {
+            return None;
+        }
+        self.counters.get(wanted.len());
+        Some(Bytes::from(bytes).slice(aligned + wanted.start..aligned + wanted.end))
+    }
+
     /// Has the system read this range ahead, without waiting for it.
     pub(super) fn will_need(&self, name: &ObjectName, range: &Range<u64>) {
         let length = NonZeroU64::new(range.end.saturating_sub(range.start));
@@ -61,6 +113,38 @@ impl Store {
     fn open_here(&self, name: &ObjectName) -> Option<File> {
         let root = self.uri().local_path().filter(|_| self.is_on_disk())?;
         File::open(root.join(name.to_string())).ok()
+    }
+}
+
+/// Which places were read already; forgets the old ones, and takes one in four thousand million for another.
+pub(super) struct Met {
+    hasher: RandomState,
+    slots: Box<[AtomicU32]>,
+}
+
+impl std::fmt::Debug for Met {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Met").finish_non_exhaustive()
+    }
+}
+
+impl Default for Met {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            slots: (0..MET).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+}
+
+impl Met {
+    /// Whether this place was not read before, as far as that is remembered.
+    fn is_new(&self, place: &impl std::hash::Hash) -> bool {
+        let hash = self.hasher.hash_one(place);
+        let (slot, mark) = (hash as usize % MET, (hash >> 32) as u32);
+        self.slots
+            .get(slot)
+            .is_some_and(|slot| slot.swap(mark, Ordering::Relaxed) != mark)
     }
 }
 
@@ -92,6 +176,35 @@ mod tests {
         assert_eq!(store.read_here(&absent, &(0..1)), None);
         assert_eq!(store.counts().gets, 1);
         assert_eq!(Store::memory().read_here(&name, &(2..5)), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_here_and_there_is_the_same_the_first_time_and_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = StoreUri::parse(&dir.path().to_string_lossy()).unwrap();
+        let store = Store::open(&uri).unwrap();
+        let name = ObjectName::Pack(PackName([3; 16]));
+        let content: Vec<u8> = (0..300_001u32).map(|at| (at / 3) as u8).collect();
+        store.put(&name, content.clone().into()).await.unwrap();
+        for range in [0..65_536, 1..131_073, 4096..135_168, 200_000..300_001] {
+            let expected = &content[range.start as usize..range.end as usize];
+            assert_eq!(store.read_past(&name, &range).unwrap(), expected);
+            for _ in 0..2 {
+                let read = store.read_here_and_there(&name, &range);
+                assert_eq!(read.unwrap(), expected);
+            }
+        }
+        assert_eq!(store.read_past(&name, &(200_000..300_002)), None);
+        assert_eq!(store.read_here_and_there(&name, &(200_000..300_002)), None);
+    }
+
+    #[test]
+    fn a_place_is_new_once() {
+        let met = Met::default();
+        let places = 0..1000u64;
+        assert!(places.clone().all(|place| met.is_new(&place)));
+        let again = places.filter(|place| met.is_new(place)).count();
+        assert!(again < 100, "{again}");
     }
 
     #[test]

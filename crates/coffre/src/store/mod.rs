@@ -28,5 +28,6 @@ pub use outbox::Outbox;
 pub use probe::Finding;
 pub use probe::Probe;
 pub use probe::Verdict;
+pub use reader::Pattern;
 pub use reader::Reader;
 pub use uri::StoreUri;

@@ -35,6 +35,15 @@ const LENGTHS_MOST: u64 = 32 * 1024;
 
 type Fetch = BoxFuture<'static, Result<Bytes>>;
 
+/// How somebody reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// From the front to the back.
+    InOrder,
+    /// At places that do not follow one another.
+    HereAndThere,
+}
+
 struct Inner {
     store: Store,
     cache: Option<Cache>,
@@ -148,12 +157,23 @@ impl Reader {
 
     /// Exactly this range, only if it is here; never waits for a network.
     pub fn ready(&self, pack: PackName, range: Range<u64>) -> Option<Bytes> {
+        self.ready_for(Pattern::InOrder, pack, range)
+    }
+
+    /// The same for somebody who reads in this way.
+    pub fn ready_for(&self, reader: Pattern, pack: PackName, range: Range<u64>) -> Option<Bytes> {
         if let Some(bytes) = self.0.outbox.read(pack, range.clone()) {
             return bytes.ok();
         }
+        let store = &self.0.store;
         self.recent(pack, &range)
             .or_else(|| self.0.cache.as_ref()?.read(pack, range.clone()))
-            .or_else(|| self.0.store.read_here(&ObjectName::Pack(pack), &range))
+            .or_else(|| match reader {
+                Pattern::InOrder => store.read_here(&ObjectName::Pack(pack), &range),
+                Pattern::HereAndThere => {
+                    store.read_here_and_there(&ObjectName::Pack(pack), &range)
+                }
+            })
     }
 
     /// Says that this range will be asked for soon, where that can bring it nearer at no cost.

@@ -29,6 +29,7 @@ use moka::sync::Cache;
 use crate::error::Error;
 use crate::error::Result;
 use crate::store::ATTEMPTS;
+use crate::store::Pattern;
 use crate::store::Rank;
 use crate::store::Reader;
 use crate::tree::Need;
@@ -164,13 +165,13 @@ impl Nodes {
         self.0.frames.get(&pointer.place)
     }
 
-    /// The same if it is in memory or on the local disk.
-    pub fn data_ready(&self, pointer: &Pointer) -> Option<Bytes> {
+    /// The same if it is in memory or on the local disk, for somebody who reads in this way.
+    pub fn data_ready(&self, pointer: &Pointer, reader: Pattern) -> Option<Bytes> {
         if let Some(bytes) = self.data_at_hand(pointer) {
             return Some(bytes);
         }
         let (pack, range) = extent(pointer).ok()?;
-        let frame = self.0.reader.ready(pack.name, range)?;
+        let frame = self.0.reader.ready_for(reader, pack.name, range)?;
         let bytes: Bytes = self
             .unseal(FrameKind::Data, pointer, &pack, &frame)
             .ok()?
