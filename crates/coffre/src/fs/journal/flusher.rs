@@ -36,6 +36,25 @@ pub(super) struct Flusher {
     idle_since: Option<Instant>,
     /// Since the disk takes nothing.
     trouble: Option<Trouble>,
+    told: Vec<(Waiter, Result<()>)>,
+}
+
+/// What a step leaves to be done once the flusher is free for the next: whoever is told may run at once, on this very core,
+/// and come back.
+#[must_use]
+struct Stepped {
+    last: bool,
+    told: Vec<(Waiter, Result<()>)>,
+}
+
+impl Stepped {
+    /// Tells those who waited. True when it was the last step.
+    fn tell(self) -> bool {
+        for (tell, result) in self.told {
+            tell(result);
+        }
+        self.last
+    }
 }
 
 /// A flusher at work.
@@ -60,6 +79,7 @@ impl Flusher {
             unsynced_most,
             idle_since: None,
             trouble: None,
+            told: Vec::new(),
         }
     }
 
@@ -103,8 +123,8 @@ impl Flusher {
         pause.map(|pause| Instant::now() + pause)
     }
 
-    /// Writes what was taken. True when it was the last.
-    fn step(&mut self, taken: Taken) -> bool {
+    /// Writes what was taken.
+    fn step(&mut self, taken: Taken) -> Stepped {
         let stop = taken.stop;
         self.write(taken);
         let mut queue = self.shared.queue();
@@ -115,7 +135,10 @@ impl Flusher {
         if last {
             self.segments.end();
         }
-        last
+        Stepped {
+            last,
+            told: std::mem::take(&mut self.told),
+        }
     }
 
     fn write(&mut self, taken: Taken) {
@@ -199,29 +222,26 @@ impl Flusher {
         result
     }
 
-    /// Tells those who wait.
+    /// Says who of those who wait is to be told.
     fn conclude(&mut self, result: Result<()>) -> Result<()> {
         let written = self.written;
-        let told: Vec<Waiter> = {
-            let mut queue = self.shared.queue();
-            let waiters = std::mem::take(&mut queue.waiters);
-            let (told, later) = match &result {
-                Ok(()) => {
-                    queue.synced = written;
-                    waiters.into_iter().partition(|(lsn, _)| *lsn <= written)
-                }
-                // Whoever waits now is told; who comes later asks again.
-                Err(_) => {
-                    queue.wanted = queue.synced;
-                    (waiters, Vec::new())
-                }
-            };
-            queue.waiters = later;
-            told.into_iter().map(|(_, tell)| tell).collect()
+        let mut queue = self.shared.queue();
+        let waiters = std::mem::take(&mut queue.waiters);
+        let (told, later) = match &result {
+            Ok(()) => {
+                queue.synced = written;
+                waiters.into_iter().partition(|(lsn, _)| *lsn <= written)
+            }
+            // Whoever waits now is told; who comes later asks again.
+            Err(_) => {
+                queue.wanted = queue.synced;
+                (waiters, Vec::new())
+            }
         };
-        for tell in told {
-            tell(result.clone());
-        }
+        queue.waiters = later;
+        drop(queue);
+        let told = told.into_iter().map(|(_, tell)| (tell, result.clone()));
+        self.told.extend(told);
         result
     }
 }
@@ -260,7 +280,9 @@ fn run_as_thread(flusher: &Mutex<Flusher>, shared: &Shared) {
         match queue.due(at_work.watermark_at(), at_work.retry_at()) {
             Due::Now(taken) => {
                 drop(queue);
-                if at_work.step(taken) {
+                let stepped = at_work.step(taken);
+                drop(at_work);
+                if stepped.tell() {
                     return;
                 }
             }
@@ -290,13 +312,19 @@ impl Here {
             return false;
         };
         let shared = flusher.shared.clone();
-        if let Due::Now(taken) = flusher.due() {
-            let _end = Panicking(&shared);
-            flusher.step(taken);
-        }
-        let queue = shared.queue();
+        let _end = Panicking(&shared);
+        let stepped = match flusher.due() {
+            Due::Now(taken) => Some(flusher.step(taken)),
+            Due::At(_) | Due::Never => None,
+        };
         // Else the thread would oversleep the watermark that is owed by now, or what came meanwhile.
-        queue.wakes_in_time(Instant::now()) && queue.wanted <= queue.synced && !queue.stop
+        let thread_looks = {
+            let queue = shared.queue();
+            queue.wakes_in_time(Instant::now()) && queue.wanted <= queue.synced && !queue.stop
+        };
+        drop(flusher);
+        stepped.map(Stepped::tell);
+        thread_looks
     }
 }
 
@@ -307,7 +335,8 @@ async fn run_as_task(flusher: Arc<Mutex<Flusher>>, shared: Arc<Shared>) {
         let due = lock(&flusher).due();
         match due {
             Due::Now(taken) => {
-                if lock(&flusher).step(taken) {
+                let stepped = lock(&flusher).step(taken);
+                if stepped.tell() {
                     return;
                 }
                 tokio::task::yield_now().await;
@@ -332,7 +361,7 @@ impl Running {
                 task.abort();
                 let mut flusher = lock(&flusher);
                 while let Due::Now(taken) = flusher.due() {
-                    if flusher.step(taken) {
+                    if flusher.step(taken).tell() {
                         break;
                     }
                 }
