@@ -26,6 +26,8 @@ use crate::store::backend::Store;
 const SECTOR: u64 = 4096;
 /// Shorter reads gain nothing by going past the system's memory, in bytes.
 const PAST_FROM: u64 = 64 * 1024;
+/// What is read ahead around short reads that come close together, in bytes.
+const AROUND: u64 = 256 * 1024;
 /// Places that are remembered as read; with frames of 128 KiB, those of 4 GiB.
 const MET: usize = 32 * 1024;
 
@@ -49,10 +51,24 @@ impl Store {
     /// Exactly this range, where that takes no more than a read of a disk here.
     pub(super) fn read_here(&self, name: &ObjectName, range: &Range<u64>) -> Option<Bytes> {
         let file = self.open_here(name)?;
-        let mut bytes = vec![0; usize::try_from(range.end.checked_sub(range.start)?).ok()?];
+        let length = range.end.checked_sub(range.start)?;
+        if length < PAST_FROM {
+            self.look_around(&file, name, range.start);
+        }
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
         file.read_exact_at(&mut bytes, range.start).ok()?;
         self.counters.get(bytes.len());
         Some(bytes.into())
+    }
+
+    /// Nodes and small files that belong together lie together, but each is asked for by itself, and the system sees no order
+    /// in that: the second read of a neighbourhood has all of it read ahead.
+    fn look_around(&self, file: &File, name: &ObjectName, at: u64) {
+        let around = at / AROUND;
+        let second = !self.met.is_new(&(name, around, Visit::First));
+        if second && self.met.is_new(&(name, around, Visit::Second)) {
+            advise_need(file, around * AROUND, AROUND);
+        }
     }
 
     /// The same for somebody who reads here and there. The system needs as long to put 128 KiB into its memory of files as a
@@ -96,10 +112,8 @@ impl Store {
 
     /// Has the system read this range ahead, without waiting for it.
     pub(super) fn will_need(&self, name: &ObjectName, range: &Range<u64>) {
-        let length = NonZeroU64::new(range.end.saturating_sub(range.start));
-        if let (Some(file), Some(length)) = (self.open_here(name), length) {
-            // Advice that is not taken costs nothing.
-            let _ = rustix::fs::fadvise(file, range.start, Some(length), Advice::WillNeed);
+        if let Some(file) = self.open_here(name) {
+            advise_need(&file, range.start, range.end.saturating_sub(range.start));
         }
     }
 
@@ -114,6 +128,19 @@ impl Store {
         let root = self.uri().local_path().filter(|_| self.is_on_disk())?;
         File::open(root.join(name.to_string())).ok()
     }
+}
+
+fn advise_need(file: &File, start: u64, length: u64) {
+    if let Some(length) = NonZeroU64::new(length) {
+        // Advice that is not taken costs nothing.
+        let _ = rustix::fs::fadvise(file, start, Some(length), Advice::WillNeed);
+    }
+}
+
+#[derive(Hash)]
+enum Visit {
+    First,
+    Second,
 }
 
 /// Which places were read already; forgets the old ones, and takes one in four thousand million for another.
