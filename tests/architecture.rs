@@ -37,7 +37,8 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "coffre",
         &[
-            "error", "Error", "Result", "clock", "fault", "store", "tree", "vault", "fs", "lib",
+            "error", "Error", "Result", "clock", "fault", "store", "tree", "vault", "fs", "files",
+            "lib",
         ],
     ),
 ];

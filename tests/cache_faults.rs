@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use coffre::fs::Filesystem;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_tests::World;
 use coffre_tests::mounted::can_mount;
@@ -49,17 +49,17 @@ impl Cached {
         }
     }
 
-    async fn open(&self) -> Filesystem {
+    async fn open(&self) -> Volume {
         let vault = self.world.open("b", Access::ReadWrite).await.unwrap();
         let options = Options {
             cache_dir: self.cache.clone(),
             ..self.world.options("b", Access::ReadWrite)
         };
-        Filesystem::open(vault, options).await.unwrap()
+        Volume::open(vault, options).await.unwrap()
     }
 
     /// Reads everything, which must be right; answers the requests that it took.
-    async fn read_all(&self, files: &Filesystem) -> u64 {
+    async fn read_all(&self, files: &Volume) -> u64 {
         let before = files.vault().store().counts().gets;
         assert_eq!(sequence::judge(files, FILES).await, Ok(FILES));
         files.vault().store().counts().gets - before
@@ -78,7 +78,7 @@ impl Cached {
     }
 }
 
-fn of_cache(files: &Filesystem) -> Vec<String> {
+fn of_cache(files: &Volume) -> Vec<String> {
     let warnings = files.status().warnings.into_iter();
     warnings
         .filter(|warning| warning.contains("cache"))

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coffre::clock;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre::vault::Depth;
 use coffre::vault::check;
@@ -26,7 +26,7 @@ const TEN_YEARS: i64 = 315_360_000;
 /// Now, later, earlier, before there was a clock, now.
 const STEPS: [i64; 5] = [0, TEN_YEARS, -TEN_YEARS, -7 * TEN_YEARS, 0];
 
-async fn write(files: &Filesystem, name: &str) {
+async fn write(files: &Volume, name: &str) {
     let created = files.create(Inode::ROOT, name.as_bytes(), OWNER).await;
     let (_, handle) = created.unwrap();
     let content = Bytes::from(format!("content of {name}"));
@@ -35,7 +35,7 @@ async fn write(files: &Filesystem, name: &str) {
 }
 
 /// The content is right, and the time is that of the stepped clock.
-async fn verify(files: &Filesystem, name: &str, step: i64) {
+async fn verify(files: &Volume, name: &str, step: i64) {
     let path = format!("/{name}");
     let found = files.resolve(path.as_bytes(), Follow::No).await.unwrap();
     let handle = files.open_file(found.inode, OpenMode::Read).await.unwrap();
@@ -48,7 +48,7 @@ async fn verify(files: &Filesystem, name: &str, step: i64) {
 }
 
 /// Nothing in what is shown is older or later than what happened here.
-fn plausible(files: &Filesystem) {
+fn plausible(files: &Volume) {
     let status = files.status();
     assert!(status.unpublished_seconds < 3600, "{status:?}");
     assert!(status.diverged.is_empty(), "{status:?}");
@@ -58,7 +58,7 @@ fn plausible(files: &Filesystem) {
 }
 
 /// Without being asked to, within a time that has nothing to do with the steps.
-async fn published_by_itself(files: &Filesystem) {
+async fn published_by_itself(files: &Volume) {
     let waited = tokio::time::timeout(Duration::from_secs(90), async {
         while files.status().unpublished_operations > 0 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -75,7 +75,7 @@ async fn steps_of_ten_years_change_nothing_but_the_times_of_files() {
         let vault = world.open(machine, Access::ReadWrite).await.unwrap();
         let mut options = world.options(machine, Access::ReadWrite);
         options.publish_after = Duration::from_millis(200);
-        Filesystem::open(vault, options).await.unwrap()
+        Volume::open(vault, options).await.unwrap()
     };
     let mut commits = Vec::new();
     // During use.

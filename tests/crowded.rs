@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use coffre::Error;
 use coffre::fs::Allocate;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Handle;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
+use coffre::fs::Volume;
 use coffre_tests::World;
 use coffre_tests::content::noise;
 use coffre_tests::content::read;
@@ -23,7 +23,7 @@ const BLOCK: usize = 128 * 1024;
 const STEP: u64 = 4096;
 
 /// A device that knows the names, and has no content of `file`.
-async fn absent_content(world: &World) -> Filesystem {
+async fn absent_content(world: &World) -> Volume {
     drop(world.create("a").await);
     let a = world.files("a").await;
     write(&a, "file", noise(BLOCK, 1)).await;
@@ -52,13 +52,13 @@ fn packs(store: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-async fn open(files: &Filesystem, name: &str) -> Handle {
+async fn open(files: &Volume, name: &str) -> Handle {
     let found = files.resolve(name.as_bytes(), Follow::No).await.unwrap();
     files.open_file(found.inode, OpenMode::Write).await.unwrap()
 }
 
 /// Small writes all over the block; how many were taken, and what the next one was told.
-async fn scatter(files: &Filesystem, handle: Handle) -> (u64, Option<Error>) {
+async fn scatter(files: &Volume, handle: Handle) -> (u64, Option<Error>) {
     for n in 0..BLOCK as u64 / STEP {
         let write = files.write(handle, n * STEP, Bytes::from_static(b"small"));
         if let Err(error) = write.await {
@@ -110,7 +110,7 @@ async fn who_crowds_a_block_over_lost_content_is_told_and_everything_else_goes_o
     files.close().await.unwrap();
 }
 
-async fn punch_all(files: &Filesystem, handle: Handle) -> coffre::Result<()> {
+async fn punch_all(files: &Volume, handle: Handle) -> coffre::Result<()> {
     for n in 0..BLOCK as u64 / STEP {
         let at = n * STEP + 1000;
         files.allocate(handle, Allocate::Punch, at, 100).await?;

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::error::Refusal;
-use coffre::fs::Filesystem;
+use coffre::Refusal;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
 use coffre::fs::Invalidation;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre_tests::World;
 use coffre_tests::command::Machine;
 use coffre_tests::daemon::Background;
@@ -26,7 +26,7 @@ const OWNER: Owner = Owner {
     umask: 0,
 };
 
-async fn write(files: &Filesystem, name: &str, content: &str) {
+async fn write(files: &Volume, name: &str, content: &str) {
     let handle = match files.lookup(Inode::ROOT, name.as_bytes()).await {
         Ok(found) => files.open_file(found.inode, OpenMode::Write).await.unwrap(),
         Err(Error::Refused(Refusal::NoEntry)) => {
@@ -45,7 +45,7 @@ async fn write(files: &Filesystem, name: &str, content: &str) {
     files.release(handle).await.unwrap();
 }
 
-async fn read(files: &Filesystem, name: &str) -> String {
+async fn read(files: &Volume, name: &str) -> String {
     let found = files
         .resolve(format!("/{name}").as_bytes(), Follow::No)
         .await

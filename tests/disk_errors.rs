@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::store::Prefix;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -35,21 +35,21 @@ const HANG: Duration = Duration::from_secs(60);
 
 /// A machine whose state folder lies on a disk that can fail; the store does not.
 struct Machine {
-    files: Filesystem,
+    files: Volume,
     world: World,
     recording: Recording,
     store: tempfile::TempDir,
     mount: tempfile::TempDir,
 }
 
-async fn open(world: &World, state_root: &Path) -> coffre::Result<Filesystem> {
+async fn open(world: &World, state_root: &Path) -> coffre::Result<Volume> {
     let state = StateDir::open(state_root, &world.uri, Access::ReadWrite)?;
-    let vault = Vault::open(world.store(), state, &secret(), Access::ReadWrite).await?;
+    let vault = Vault::unlock(world.store(), state, &secret(), Access::ReadWrite).await?;
     let options = Options {
         publish_after: Duration::from_secs(3600),
         ..world.options("a", Access::ReadWrite)
     };
-    Filesystem::open(vault, options).await
+    Volume::open(vault, options).await
 }
 
 impl Machine {

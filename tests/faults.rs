@@ -12,9 +12,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use coffre::fault::POINTS;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
 use coffre::vault::copy::copy;
@@ -46,20 +46,20 @@ fn world(root: &Path) -> World {
     world
 }
 
-async fn open(root: &Path, machine: &str) -> coffre::Result<Filesystem> {
+async fn open(root: &Path, machine: &str) -> coffre::Result<Volume> {
     let world = world(root);
     let place = |what: &str| root.join(machine).join(what);
     let state = coffre::vault::StateDir::open(&place("state"), &world.uri, Access::ReadWrite)?;
     let secret = coffre_tests::world::secret();
     let vault =
-        coffre::vault::Vault::open(world.store(), state, &secret, Access::ReadWrite).await?;
+        coffre::vault::Vault::unlock(world.store(), state, &secret, Access::ReadWrite).await?;
     let options = Options {
         cache: 1 << 20,
         cache_dir: place("cache"),
         publish_after: Duration::from_secs(3600),
         ..world.options(machine, Access::ReadWrite)
     };
-    Filesystem::open(vault, options).await
+    Volume::open(vault, options).await
 }
 
 /// Says that files before `count` were promised; on disk before the next step.
@@ -101,7 +101,7 @@ async fn work(root: &Path) {
 }
 
 /// Reads through the small cache, so that it evicts.
-async fn read_back(files: &Filesystem, until: usize) {
+async fn read_back(files: &Volume, until: usize) {
     for index in 0..until {
         let found = files
             .lookup(Inode::ROOT, name(index).as_bytes())

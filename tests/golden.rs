@@ -8,9 +8,9 @@ use std::process::Command;
 
 use coffre::fs::Attributes;
 use coffre::fs::FileKind;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
+use coffre::fs::Volume;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -59,7 +59,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn describe(files: &Filesystem, path: &str, found: &Attributes) -> Value {
+async fn describe(files: &Volume, path: &str, found: &Attributes) -> Value {
     let kind = match found.kind {
         FileKind::Regular => "regular",
         FileKind::Directory => "directory",
@@ -103,10 +103,10 @@ async fn this_program_reads_every_kept_vault() {
         let secret = Secret::Passphrase(Passphrase::new(&passphrase).unwrap());
         let uri = StoreUri::local(&world.folder());
         let state = StateDir::open(&world.state_root("a"), &uri, Access::ReadOnly).unwrap();
-        let vault = Vault::open(Store::open(&uri).unwrap(), state, &secret, Access::ReadOnly)
+        let vault = Vault::unlock(Store::open(&uri).unwrap(), state, &secret, Access::ReadOnly)
             .await
             .unwrap();
-        let files = Filesystem::open(vault, world.options("a", Access::ReadOnly))
+        let files = Volume::open(vault, world.options("a", Access::ReadOnly))
             .await
             .unwrap();
         let mut found = BTreeMap::new();

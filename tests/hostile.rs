@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::error::Refusal;
-use coffre::fs::Filesystem;
+use coffre::Refusal;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre::vault::CheckReport;
 use coffre::vault::Depth;
@@ -28,7 +28,7 @@ const OWNER: Owner = Owner {
 
 type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
-async fn write(files: &Filesystem, name: &[u8], content: &[u8]) {
+async fn write(files: &Volume, name: &[u8], content: &[u8]) {
     let (_, handle) = files.create(Inode::ROOT, name, OWNER).await.unwrap();
     files
         .write(handle, 0, Bytes::copy_from_slice(content))
@@ -94,7 +94,7 @@ async fn read_all(world: &World, contents: &Contents) -> Read {
         }
     };
     read.warnings = vault.heads().warnings;
-    let files = match Filesystem::open(vault, world.options("reader", Access::ReadOnly)).await {
+    let files = match Volume::open(vault, world.options("reader", Access::ReadOnly)).await {
         Ok(files) => files,
         Err(error) => {
             read.errors.push(error);
@@ -156,7 +156,7 @@ fn assert_named(read: &Read, what: &str) {
 async fn checked(world: &World) -> coffre::Result<CheckReport> {
     world.forget("checker");
     let vault = world.open("checker", Access::ReadOnly).await?;
-    let files = Filesystem::open(vault.clone(), world.options("checker", Access::ReadOnly)).await?;
+    let files = Volume::open(vault.clone(), world.options("checker", Access::ReadOnly)).await?;
     check(&vault, files.nodes(), &files.root(), Depth::Data, &|_| ()).await
 }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use coffre::Error;
 use coffre::fs::Damage;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -55,19 +55,19 @@ impl Beside {
         }
     }
 
-    async fn open(&self, access: Access, damage: Damage) -> coffre::Result<Filesystem> {
+    async fn open(&self, access: Access, damage: Damage) -> coffre::Result<Volume> {
         let state = StateDir::open(&self.root, &self.uri, access)?;
         let store = Store::open(&self.uri)?;
-        let vault = Vault::open(store, state, &secret(), access).await?;
+        let vault = Vault::unlock(store, state, &secret(), access).await?;
         let options = Options {
             access,
             damage,
             ..self.options.clone()
         };
-        Filesystem::open(vault, options).await
+        Volume::open(vault, options).await
     }
 
-    async fn files(&self) -> Filesystem {
+    async fn files(&self) -> Volume {
         self.open(Access::ReadWrite, Damage::Refuse).await.unwrap()
     }
 
@@ -106,7 +106,7 @@ fn listed(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-async fn write(files: &Filesystem, index: usize) {
+async fn write(files: &Volume, index: usize) {
     let (name, content) = (sequence::name(index), sequence::content(index));
     sequence::write_file(files, &name, content).await.unwrap();
     files.fsync().await.unwrap();

@@ -7,7 +7,6 @@ use std::ops::Bound;
 use bytes::Bytes;
 use coffre::fs::Attributes;
 use coffre::fs::FileKind;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
 use coffre::fs::Make;
@@ -16,6 +15,7 @@ use coffre::fs::Options;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
 use coffre::fs::SetAttributes;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre::vault::Depth;
 use coffre_tests::World;
@@ -82,17 +82,17 @@ struct Subject {
     world: World,
     machine: String,
     machines: usize,
-    files: Option<Filesystem>,
+    files: Option<Volume>,
 }
 
-async fn open(world: &World, machine: &str) -> Filesystem {
+async fn open(world: &World, machine: &str) -> Volume {
     let vault = world.open(machine, Access::ReadWrite).await.unwrap();
     let options = Options {
         // Only when a step says so.
         publish_after: std::time::Duration::from_secs(3600),
         ..world.options(machine, Access::ReadWrite)
     };
-    Filesystem::open(vault, options).await.unwrap()
+    Volume::open(vault, options).await.unwrap()
 }
 
 impl Subject {
@@ -118,7 +118,7 @@ impl Subject {
         self.machine = machine;
     }
 
-    fn files(&self) -> &Filesystem {
+    fn files(&self) -> &Volume {
         self.files.as_ref().unwrap()
     }
 

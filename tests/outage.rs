@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_tests::World;
 use coffre_tests::command::Machine;
@@ -173,7 +173,7 @@ async fn a_first_contact_without_a_network_says_so() {
 }
 
 /// Whoever wants to read makes the store be looked for.
-async fn read_when_back(files: &Filesystem, name: &str) -> Bytes {
+async fn read_when_back(files: &Volume, name: &str) -> Bytes {
     let begin = Instant::now();
     loop {
         match read(files, name).await {
@@ -185,7 +185,7 @@ async fn read_when_back(files: &Filesystem, name: &str) -> Bytes {
 }
 
 /// A machine that knows the name of a file, but nothing of its content.
-async fn with_an_absent_file(world: &World) -> Filesystem {
+async fn with_an_absent_file(world: &World) -> Volume {
     drop(world.create("a").await);
     let b = world.files("b").await;
     write(&b, "absent", noise(300_000, 2)).await;

@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
 use coffre::vault::StateDir;
@@ -56,16 +56,16 @@ fn runtime() -> Runtime {
         .unwrap()
 }
 
-async fn open(root: &Path, machine: &str) -> coffre::Result<Filesystem> {
+async fn open(root: &Path, machine: &str) -> coffre::Result<Volume> {
     let world = World::at(StoreUri::local(&root.join("store")));
     let folder = root.join(machine);
     let state = StateDir::open(&folder, &world.uri, Access::ReadWrite)?;
-    let vault = Vault::open(world.store(), state, &secret(), Access::ReadWrite).await?;
+    let vault = Vault::unlock(world.store(), state, &secret(), Access::ReadWrite).await?;
     let options = Options {
         publish_after: Duration::from_secs(3600),
         ..world.options(machine, Access::ReadWrite)
     };
-    Filesystem::open(vault, options).await
+    Volume::open(vault, options).await
 }
 
 fn record() -> Session {

@@ -6,8 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::error::Refusal;
-use coffre::fs::Filesystem;
+use coffre::Refusal;
 use coffre::fs::Follow;
 use coffre::fs::Handle;
 use coffre::fs::Inode;
@@ -16,6 +15,7 @@ use coffre::fs::Options;
 use coffre::fs::Queue;
 use coffre::fs::RenameMode;
 use coffre::fs::SetAttributes;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_tests::World;
 use coffre_tests::content::BOUND;
@@ -42,14 +42,14 @@ const LIMIT: u64 = 64 << 20;
 const PIECE: u64 = 1 << 20;
 
 /// A machine with a short queue, whose store is away.
-async fn with_a_short_queue(s3: &S3, world: &World) -> Filesystem {
+async fn with_a_short_queue(s3: &S3, world: &World) -> Volume {
     drop(world.create("a").await);
     let vault = world.open("a", Access::ReadWrite).await.unwrap();
     let options = Options {
         queue: Queue::Bytes(LIMIT),
         ..world.options("a", Access::ReadWrite)
     };
-    let a = Filesystem::open(vault, options).await.unwrap();
+    let a = Volume::open(vault, options).await.unwrap();
     write(&a, "small", noise(1000, 9)).await;
     a.publish().await.unwrap();
     s3.set_reach(Reach::Away);
@@ -57,7 +57,7 @@ async fn with_a_short_queue(s3: &S3, world: &World) -> Filesystem {
 }
 
 /// Writes until it is refused; answers how long each write took, the refused one last.
-async fn fill(files: &Filesystem, handle: Handle) -> (Vec<Duration>, Error) {
+async fn fill(files: &Volume, handle: Handle) -> (Vec<Duration>, Error) {
     let mut delays = Vec::new();
     loop {
         let piece = noise(PIECE as usize, delays.len() as u8);

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::store::Counts;
 use coffre::store::Outbox;
 use coffre::store::Reader;
@@ -39,11 +39,11 @@ fn memory(name: &str) -> World {
     World::at(StoreUri::parse(&format!("memory://requests-{name}")).unwrap())
 }
 
-fn counts(files: &Filesystem) -> Counts {
+fn counts(files: &Volume) -> Counts {
     files.vault().store().counts()
 }
 
-async fn write(files: &Filesystem, name: &str, content: &[u8]) {
+async fn write(files: &Volume, name: &str, content: &[u8]) {
     let (_, handle) = files
         .create(Inode::ROOT, name.as_bytes(), OWNER)
         .await
@@ -60,7 +60,7 @@ async fn write(files: &Filesystem, name: &str, content: &[u8]) {
 /// Requests that a machine which knows only the passphrase makes until it has listed the root with attributes.
 async fn first_listing(world: &World, expected: usize) -> u64 {
     let vault = world.open("fresh", Access::ReadOnly).await.unwrap();
-    let files = Filesystem::open(vault, world.options("fresh", Access::ReadOnly))
+    let files = Volume::open(vault, world.options("fresh", Access::ReadOnly))
         .await
         .unwrap();
     let handle = files.open_directory(Inode::ROOT).await.unwrap();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use coffre::fault;
-use coffre::fs::Filesystem;
 use coffre::fs::Options;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_tests::World;
 use coffre_tests::content::noise;
@@ -22,7 +22,7 @@ async fn a_publish_beside_it_leaves_a_pack_that_is_just_arriving() {
         publish_after: Duration::from_secs(3600),
         ..world.options("a", Access::ReadWrite)
     };
-    let files = Filesystem::open(vault, options).await.unwrap();
+    let files = Volume::open(vault, options).await.unwrap();
     write(&files, "small", noise(1000, 1)).await;
     // The fold is over and the commit on its way, when a pack fills up.
     fault::hold("publish.begun");

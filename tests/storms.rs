@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coffre::clock::planted;
-use coffre::fs::Filesystem;
 use coffre::fs::Options;
 use coffre::fs::Timestamp;
+use coffre::fs::Volume;
 use coffre::fs::Workers;
 use coffre::store::Prefix;
 use coffre::store::Store;
@@ -141,20 +141,20 @@ impl Storm {
             uid: 0,
             gid: 0,
         };
-        drop(Vault::create(self.store(), state, setup).await.unwrap());
+        drop(Vault::make(self.store(), state, setup).await.unwrap());
     }
 
-    async fn try_open(&self, machine: &str, access: Access) -> coffre::Result<Filesystem> {
+    async fn try_open(&self, machine: &str, access: Access) -> coffre::Result<Volume> {
         let state = StateDir::open(&self.world.state_root(machine), &self.world.uri, access)?;
-        let vault = Vault::open(self.store(), state, &secret(), access).await?;
+        let vault = Vault::unlock(self.store(), state, &secret(), access).await?;
         let options = Options {
             workers: Workers::Runtime,
             ..self.world.options(machine, access)
         };
-        Filesystem::open(vault, options).await
+        Volume::open(vault, options).await
     }
 
-    async fn open(&self, machine: &str, access: Access) -> Filesystem {
+    async fn open(&self, machine: &str, access: Access) -> Volume {
         loop {
             match self.try_open(machine, access).await {
                 Ok(files) => return files,
@@ -165,7 +165,7 @@ impl Storm {
     }
 
     /// All clients work at once; with some luck the process dies under them.
-    async fn work(&mut self, files: Filesystem, death: Death) -> Filesystem {
+    async fn work(&mut self, files: Volume, death: Death) -> Volume {
         let steps = self.dice.below(12) + 4;
         let mut tasks = JoinSet::new();
         for n in 0..CLIENTS {
@@ -186,7 +186,7 @@ impl Storm {
     }
 
     /// The process is killed; another one goes on with what is on the disk.
-    async fn die(&mut self, files: Filesystem, mut tasks: JoinSet<()>) -> Filesystem {
+    async fn die(&mut self, files: Volume, mut tasks: JoinSet<()>) -> Volume {
         files.crash();
         let (before, after) = (self.machine.clone(), format!("m{}", self.machines));
         self.machines += 1;
@@ -210,7 +210,7 @@ impl Storm {
     }
 
     /// Another machine goes on, with what is in the store.
-    async fn hand_over(&mut self, files: Filesystem) -> Filesystem {
+    async fn hand_over(&mut self, files: Volume) -> Volume {
         while let Err(error) = files.close().await {
             assert!(passes(&error), "{error}");
             tokio::time::sleep(AGAIN).await;
@@ -240,7 +240,7 @@ impl Storm {
     }
 
     /// Another device follows what is published.
-    async fn follow(&mut self, other: &Filesystem) {
+    async fn follow(&mut self, other: &Volume) {
         if let Err(error) = other.refresh().await {
             assert!(passes(&error), "{error}");
         }
@@ -253,7 +253,7 @@ impl Storm {
     }
 
     /// The weather is calm: everything arrives by itself, for everybody, and is sound.
-    async fn end(&mut self, files: Filesystem, other: Filesystem, honesty: Honesty) {
+    async fn end(&mut self, files: Volume, other: Volume, honesty: Honesty) {
         self.weather.calm();
         let arrived = async {
             while files.status().unpublished_operations > 0 {
@@ -311,7 +311,7 @@ async fn join(tasks: &mut JoinSet<()>) {
     }
 }
 
-async fn look_patiently(files: &Filesystem, name: &str) -> Folder {
+async fn look_patiently(files: &Volume, name: &str) -> Folder {
     loop {
         match look(files, name).await {
             Ok(found) => return found,

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
+use coffre::fs::Volume;
 use coffre::store::Prefix;
 use coffre_tests::World;
 use coffre_tests::content;
@@ -45,7 +45,7 @@ impl Scene {
     }
 
     /// A machine that has read nothing yet but the root.
-    async fn reader(&self) -> Filesystem {
+    async fn reader(&self) -> Volume {
         let b = self.world.files("b").await;
         resolve(&b).await.unwrap();
         b
@@ -61,11 +61,11 @@ impl Scene {
     }
 }
 
-async fn resolve(files: &Filesystem) -> coffre::Result<Inode> {
+async fn resolve(files: &Volume) -> coffre::Result<Inode> {
     Ok(files.resolve(b"/file", Follow::No).await?.inode)
 }
 
-async fn read(files: &Filesystem) -> coffre::Result<Bytes> {
+async fn read(files: &Volume) -> coffre::Result<Bytes> {
     content::read(files, "file").await
 }
 

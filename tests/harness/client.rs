@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre::fs::FileKind;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
 use coffre::fs::Make;
@@ -20,6 +19,7 @@ use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
 use coffre::fs::SetAttributes;
+use coffre::fs::Volume;
 
 use crate::dice::Dice;
 
@@ -122,7 +122,7 @@ pub struct Client {
 
 impl Client {
     /// Makes its folder.
-    pub async fn prepare(&self, files: &Filesystem) {
+    pub async fn prepare(&self, files: &Volume) {
         let made = files.make(
             Inode::ROOT,
             self.name.as_bytes(),
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Some steps of work, with pauses.
-    pub async fn work(&mut self, files: &Filesystem, steps: u64) {
+    pub async fn work(&mut self, files: &Volume, steps: u64) {
         let folder = folder(files, &self.name).await;
         for _ in 0..steps {
             let pause = match self.dice.below(6) {
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    async fn step(&mut self, files: &Filesystem, folder: Inode) {
+    async fn step(&mut self, files: &Volume, folder: Inode) {
         let state = self.history.lock().unwrap().now().clone();
         let name = format!("n{}", self.dice.below(FILES));
         match self.dice.below(20) {
@@ -164,7 +164,7 @@ impl Client {
         }
     }
 
-    async fn write(&mut self, files: &Filesystem, folder: Inode, mut state: Folder, name: String) {
+    async fn write(&mut self, files: &Volume, folder: Inode, mut state: Folder, name: String) {
         let offset = self.dice.below(LONGEST / 2);
         let (offset, length) = match self.dice.below(12) {
             0..=3 => (offset, self.dice.below(500) + 1),
@@ -206,7 +206,7 @@ impl Client {
         files.release(handle).await.unwrap();
     }
 
-    async fn cut(&mut self, files: &Filesystem, folder: Inode, mut state: Folder, name: String) {
+    async fn cut(&mut self, files: &Volume, folder: Inode, mut state: Folder, name: String) {
         let Some(content) = state.get(&name) else {
             return;
         };
@@ -227,7 +227,7 @@ impl Client {
         self.became();
     }
 
-    async fn rename(&mut self, files: &Filesystem, folder: Inode, mut state: Folder, name: String) {
+    async fn rename(&mut self, files: &Volume, folder: Inode, mut state: Folder, name: String) {
         let to = format!("n{}", self.dice.below(FILES));
         if name == to || !state.contains_key(&name) {
             return;
@@ -241,7 +241,7 @@ impl Client {
         self.became();
     }
 
-    async fn remove(&mut self, files: &Filesystem, folder: Inode, mut state: Folder, name: String) {
+    async fn remove(&mut self, files: &Volume, folder: Inode, mut state: Folder, name: String) {
         if state.remove(&name).is_none() {
             return;
         }
@@ -252,7 +252,7 @@ impl Client {
     }
 
     /// What is read is what was written, or there is an error: never anything else.
-    async fn read(&mut self, files: &Filesystem, state: &Folder, name: &str) {
+    async fn read(&mut self, files: &Volume, state: &Folder, name: &str) {
         let found = read(files, &format!("/{}/{name}", self.name)).await;
         match (found, state.get(name)) {
             (Ok(found), Some(expected)) => {
@@ -264,13 +264,13 @@ impl Client {
         }
     }
 
-    async fn sync(&mut self, files: &Filesystem) {
+    async fn sync(&mut self, files: &Volume) {
         let before = self.history.lock().unwrap().states.len() - 1;
         files.fsync().await.unwrap();
         self.promise(before);
     }
 
-    async fn publish(&mut self, files: &Filesystem) {
+    async fn publish(&mut self, files: &Volume) {
         let before = self.history.lock().unwrap().states.len() - 1;
         match files.publish().await {
             Ok(()) => self.promise(before),
@@ -279,7 +279,7 @@ impl Client {
     }
 
     /// As somebody does who presses Ctrl-C.
-    async fn give_up_publishing(&mut self, files: &Filesystem) {
+    async fn give_up_publishing(&mut self, files: &Volume) {
         let patience = self.dice.duration(600);
         if let Ok(Err(error)) = tokio::time::timeout(patience, files.publish()).await {
             assert!(passes(&error), "{error}");
@@ -328,7 +328,7 @@ pub fn passes(error: &Error) -> bool {
     )
 }
 
-async fn folder(files: &Filesystem, name: &str) -> Inode {
+async fn folder(files: &Volume, name: &str) -> Inode {
     loop {
         match files.lookup(Inode::ROOT, name.as_bytes()).await {
             Ok(found) => return found.inode,
@@ -338,12 +338,12 @@ async fn folder(files: &Filesystem, name: &str) -> Inode {
     }
 }
 
-async fn read(files: &Filesystem, path: &str) -> coffre::Result<Vec<u8>> {
+async fn read(files: &Volume, path: &str) -> coffre::Result<Vec<u8>> {
     let found = files.resolve(path.as_bytes(), Follow::No).await?;
     content(files, found.inode, found.size).await
 }
 
-async fn content(files: &Filesystem, inode: Inode, size: u64) -> coffre::Result<Vec<u8>> {
+async fn content(files: &Volume, inode: Inode, size: u64) -> coffre::Result<Vec<u8>> {
     let handle = files.open_file(inode, OpenMode::Read).await?;
     let mut content = Vec::new();
     let result = loop {
@@ -362,7 +362,7 @@ async fn content(files: &Filesystem, inode: Inode, size: u64) -> coffre::Result<
 }
 
 /// Everything that is in a folder now; nobody changes it meanwhile.
-pub async fn look(files: &Filesystem, name: &str) -> coffre::Result<Folder> {
+pub async fn look(files: &Volume, name: &str) -> coffre::Result<Folder> {
     let inode = files.lookup(Inode::ROOT, name.as_bytes()).await?.inode;
     let handle = files.open_directory(inode).await?;
     let listed = files.read_directory(handle, 0, 500, true).await;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 
 use crate::proxy::Proxy;
 use crate::s3::S3;
@@ -30,14 +30,14 @@ pub fn noise(length: usize, seed: u8) -> Vec<u8> {
     bytes
 }
 
-pub async fn write(files: &Filesystem, name: &str, content: Vec<u8>) {
+pub async fn write(files: &Volume, name: &str, content: Vec<u8>) {
     let created = files.create(Inode::ROOT, name.as_bytes(), OWNER).await;
     let (_, handle) = created.unwrap();
     files.write(handle, 0, Bytes::from(content)).await.unwrap();
     files.release(handle).await.unwrap();
 }
 
-pub async fn read(files: &Filesystem, name: &str) -> coffre::Result<Bytes> {
+pub async fn read(files: &Volume, name: &str) -> coffre::Result<Bytes> {
     let found = files
         .resolve(format!("/{name}").as_bytes(), Follow::No)
         .await?;
@@ -48,7 +48,7 @@ pub async fn read(files: &Filesystem, name: &str) -> coffre::Result<Bytes> {
     bytes
 }
 
-pub async fn names(files: &Filesystem) -> Vec<String> {
+pub async fn names(files: &Volume) -> Vec<String> {
     let handle = files.open_directory(Inode::ROOT).await.unwrap();
     let (mut names, mut cookie) = (Vec::new(), 0);
     loop {
@@ -94,7 +94,7 @@ pub async fn until(what: &str, mut come: impl FnMut() -> bool) {
     assert!(come.is_ok(), "{what}");
 }
 
-pub fn is_drained(files: &Filesystem) -> bool {
+pub fn is_drained(files: &Volume) -> bool {
     let status = files.status();
     status.unpublished_operations == 0 && status.last_error.is_none()
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use coffre_fuse::AllowOther;
 use coffre_fuse::Mount;
 use coffre_fuse::MountOptions;
@@ -15,7 +15,7 @@ use crate::World;
 /// A mounted vault; unmounted and published when it is closed.
 pub struct Mounted {
     pub runtime: Runtime,
-    pub files: Filesystem,
+    pub files: Volume,
     mount: Option<Mount>,
     path: PathBuf,
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Listed;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::vault::Depth;
 
 pub const OWNER: Owner = Owner {
@@ -31,13 +31,13 @@ pub fn name(index: usize) -> String {
     format!("f{index:03}")
 }
 
-pub async fn write_file(files: &Filesystem, name: &str, content: Vec<u8>) -> coffre::Result<()> {
+pub async fn write_file(files: &Volume, name: &str, content: Vec<u8>) -> coffre::Result<()> {
     let (_, handle) = files.create(Inode::ROOT, name.as_bytes(), OWNER).await?;
     files.write(handle, 0, Bytes::from(content)).await?;
     files.release(handle).await
 }
 
-pub async fn read(files: &Filesystem, found: &Attributes) -> coffre::Result<Vec<u8>> {
+pub async fn read(files: &Volume, found: &Attributes) -> coffre::Result<Vec<u8>> {
     let handle = files.open_file(found.inode, OpenMode::Read).await?;
     let bytes = files.read(handle, 0, 1 << 20).await?;
     files.release(handle).await?;
@@ -45,7 +45,7 @@ pub async fn read(files: &Filesystem, found: &Attributes) -> coffre::Result<Vec<
 }
 
 /// The files of the sequence, in order.
-pub async fn listed(files: &Filesystem) -> coffre::Result<Vec<(String, Attributes)>> {
+pub async fn listed(files: &Volume) -> coffre::Result<Vec<(String, Attributes)>> {
     let handle = files.open_directory(Inode::ROOT).await?;
     let listed = files.read_directory(handle, 0, 500, true).await?;
     files.release(handle).await?;
@@ -57,7 +57,7 @@ pub async fn listed(files: &Filesystem) -> coffre::Result<Vec<(String, Attribute
 }
 
 /// What is wrong with what is there, if `promised` files were fsynced; else how many there are.
-pub async fn judge(files: &Filesystem, promised: usize) -> Result<usize, String> {
+pub async fn judge(files: &Volume, promised: usize) -> Result<usize, String> {
     let told = |error: coffre::Error| error.to_string();
     let found = listed(files).await.map_err(told)?;
     if found.len() < promised {
@@ -78,7 +78,7 @@ pub async fn judge(files: &Filesystem, promised: usize) -> Result<usize, String>
 }
 
 /// The same of a check of all that is published.
-pub async fn check(files: &Filesystem) -> Result<(), String> {
+pub async fn check(files: &Volume) -> Result<(), String> {
     let root = files.root();
     let checked =
         coffre::vault::check(files.vault(), files.nodes(), &root, Depth::Data, &|_| ()).await;

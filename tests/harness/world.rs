@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coffre::fs::Damage;
-use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
 use coffre::fs::Queue;
+use coffre::fs::Volume;
 use coffre::fs::Workers;
 use coffre::store::Store;
 use coffre::store::StoreUri;
@@ -77,13 +77,13 @@ impl World {
             uid: 0,
             gid: 0,
         };
-        Vault::create(self.store(), self.state(machine, Access::ReadWrite), setup)
+        Vault::make(self.store(), self.state(machine, Access::ReadWrite), setup)
             .await
             .unwrap()
     }
 
     pub async fn open(&self, machine: &str, access: Access) -> coffre::Result<Vault> {
-        Vault::open(self.store(), self.state(machine, access), &secret(), access).await
+        Vault::unlock(self.store(), self.state(machine, access), &secret(), access).await
     }
 
     pub fn options(&self, machine: &str, access: Access) -> Options {
@@ -101,9 +101,9 @@ impl World {
     }
 
     /// Opens the file system on a machine.
-    pub async fn files(&self, machine: &str) -> Filesystem {
+    pub async fn files(&self, machine: &str) -> Volume {
         let vault = self.open(machine, Access::ReadWrite).await.unwrap();
-        Filesystem::open(vault, self.options(machine, Access::ReadWrite))
+        Volume::open(vault, self.options(machine, Access::ReadWrite))
             .await
             .unwrap()
     }

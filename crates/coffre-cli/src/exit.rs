@@ -3,7 +3,7 @@
 use std::io;
 
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre_format::FormatError;
 use coffre_fuse::MountError;
 

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Make;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
 use coffre::fs::Status;
+use coffre::fs::Volume;
 use coffre::vault::Stored;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
@@ -176,7 +176,7 @@ impl Request {
 
 /// Answers a request piece by piece.
 pub async fn answer(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     request: Request,
     items: &Sender<Item>,
 ) -> anyhow::Result<()> {
@@ -190,7 +190,7 @@ pub async fn answer(
 }
 
 async fn perform(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     request: Request,
     items: &Sender<Item>,
 ) -> anyhow::Result<()> {
@@ -233,7 +233,7 @@ async fn perform(
 }
 
 /// Answers without the store too: names then stay unknown and nothing is counted.
-async fn status(filesystem: &Filesystem, items: &Sender<Item>) -> anyhow::Result<()> {
+async fn status(filesystem: &Volume, items: &Sender<Item>) -> anyhow::Result<()> {
     if let Ok(Err(error)) = tokio::time::timeout(STATUS_WAIT, filesystem.learn_names()).await {
         tracing::info!("{error}");
     }
@@ -258,7 +258,7 @@ async fn send(items: &Sender<Item>, item: Item) -> anyhow::Result<()> {
 }
 
 async fn list(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     path: Name,
     (recursive, itself): (bool, bool),
     items: &Sender<Item>,
@@ -290,7 +290,7 @@ async fn list(
 }
 
 async fn entry(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     path: Name,
     name: Name,
     found: &Attributes,
@@ -320,7 +320,7 @@ async fn entry(
 }
 
 async fn make_folder(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     path: &Name,
     parents: bool,
     owner: (u32, u32),
@@ -340,7 +340,7 @@ async fn make_folder(
     made.map(|_| ()).map_err(|error| tree::of(path, error))
 }
 
-async fn remove(filesystem: &Filesystem, path: &Name, recursive: bool) -> anyhow::Result<()> {
+async fn remove(filesystem: &Volume, path: &Name, recursive: bool) -> anyhow::Result<()> {
     let found = tree::resolve(filesystem, path, Follow::No).await?;
     let (folder, name) = tree::place(filesystem, path).await?;
     if found.kind != FileKind::Directory {
@@ -363,7 +363,7 @@ async fn remove(filesystem: &Filesystem, path: &Name, recursive: bool) -> anyhow
     }
 }
 
-async fn move_to(filesystem: &Filesystem, from: &Name, to: Name, keep: bool) -> anyhow::Result<()> {
+async fn move_to(filesystem: &Volume, from: &Name, to: Name, keep: bool) -> anyhow::Result<()> {
     let (from_folder, from_name) = tree::place(filesystem, from).await?;
     let into = match tree::resolve(filesystem, &to, Follow::Yes).await {
         Ok(found) => (found.kind == FileKind::Directory).then_some(found.inode),
@@ -385,7 +385,7 @@ async fn move_to(filesystem: &Filesystem, from: &Name, to: Name, keep: bool) -> 
         .map_err(|error| tree::of(from, error))
 }
 
-async fn usage(filesystem: &Filesystem, path: Name) -> anyhow::Result<Usage> {
+async fn usage(filesystem: &Volume, path: Name) -> anyhow::Result<Usage> {
     let found = tree::resolve(filesystem, &path, Follow::No).await?;
     let mut usage = Usage {
         path,

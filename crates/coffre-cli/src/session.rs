@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use coffre::Error;
 use coffre::fs::Damage;
-use coffre::fs::Filesystem;
 use coffre::fs::Fsync;
 use coffre::fs::Options;
-use coffre::fs::Workers;
+use coffre::fs::Volume;
 use coffre::store::Outbox;
 use coffre::store::Reader;
 use coffre::tree::Nodes;
@@ -27,8 +26,6 @@ use crate::units;
 
 /// Mistakes that a person may make with the passphrase.
 const ATTEMPTS: usize = 3;
-/// After the last change, a publish begins.
-const PUBLISH_AFTER: Duration = Duration::from_secs(5);
 /// Decoded nodes that a verb without a file system keeps, in bytes.
 const NODE_MEMORY: u64 = 128 << 20;
 
@@ -100,7 +97,7 @@ pub async fn unlock_with(
     for secret in presented.candidates()? {
         let store = target.store()?;
         let state = StateDir::open(&target.state_root, &target.uri, access)?;
-        match Vault::open(store, state, &secret, access).await {
+        match Vault::unlock(store, state, &secret, access).await {
             Ok(vault) => return Ok(vault),
             Err(error @ Error::WrongSecret) => refused = error,
             Err(error) => return Err(error.into()),
@@ -115,19 +112,17 @@ pub async fn filesystem(
     vault: Vault,
     access: Access,
     bounds: Bounds,
-) -> anyhow::Result<Filesystem> {
+) -> anyhow::Result<Volume> {
+    let local = target.uri.local_path().is_some();
     let options = Options {
         memory: target.memory(bounds.memory)?,
         cache: target.cache_size(bounds.cache)?,
-        cache_dir: target.cache(),
-        access,
         fsync: bounds.fsync,
-        publish_after: PUBLISH_AFTER,
         queue: target.queue(bounds.queue)?,
-        workers: Workers::Threads,
         damage: bounds.damage,
+        ..Options::new(access, target.cache(), local)
     };
-    Ok(Filesystem::open(vault, options).await?)
+    Ok(Volume::open(vault, options).await?)
 }
 
 /// Nodes of a vault, for verbs that read its published tree and nothing else.
@@ -144,7 +139,7 @@ pub async fn with_filesystem<T, W>(
     context: &Context,
     target: &Target,
     access: Access,
-    work: impl FnOnce(Filesystem) -> W,
+    work: impl FnOnce(Volume) -> W,
 ) -> anyhow::Result<T>
 where
     W: Future<Output = anyhow::Result<T>>,
@@ -164,7 +159,7 @@ where
 }
 
 /// Uploads everything and stops; Ctrl-C leaves the rest in the journal.
-pub async fn close(filesystem: &Filesystem, access: Access, output: Output) -> anyhow::Result<()> {
+pub async fn close(filesystem: &Volume, access: Access, output: Output) -> anyhow::Result<()> {
     if access == Access::ReadOnly {
         filesystem.close_now().await?;
         return Ok(());
@@ -195,7 +190,7 @@ pub async fn close(filesystem: &Filesystem, access: Access, output: Output) -> a
 }
 
 /// Moves the bar as the backlog shrinks; ends with the next Ctrl-C.
-async fn watch(filesystem: &Filesystem, bar: &indicatif::ProgressBar, total: u64) {
+async fn watch(filesystem: &Volume, bar: &indicatif::ProgressBar, total: u64) {
     let before = interrupt::count();
     while interrupt::count() == before {
         let left = filesystem.status().unpublished_bytes;

@@ -122,11 +122,6 @@ pub struct Target {
     cache_root: PathBuf,
 }
 
-/// Memory of an open file system, in bytes.
-const MEMORY: u64 = 512 << 20;
-/// Local cache of a remote vault, in bytes.
-const CACHE: u64 = 10 << 30;
-
 impl Context {
     /// Finds out what VAULT means: a profile's name, a URI or a local path.
     pub fn target(&self, vault: &str) -> anyhow::Result<Target> {
@@ -203,7 +198,7 @@ impl Target {
         let default = if self.uri.local_path().is_some() {
             0
         } else {
-            CACHE
+            Options::CACHE
         };
         setting(flag, self.profile.cache_size.as_deref(), default)
     }
@@ -219,7 +214,7 @@ impl Target {
 
     /// Bound of memory; one that could not be kept is refused.
     pub fn memory(&self, flag: Option<u64>) -> anyhow::Result<u64> {
-        let memory = setting(flag, self.profile.memory.as_deref(), MEMORY)?;
+        let memory = setting(flag, self.profile.memory.as_deref(), Options::MEMORY)?;
         if memory < Options::MEMORY_LEAST {
             let what = format!(
                 "a bound of {} of memory cannot be kept; give at least {}",

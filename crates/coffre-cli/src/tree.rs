@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
 use coffre::fs::Handle;
 use coffre::fs::Make;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 
@@ -41,7 +41,7 @@ pub fn is_absent(error: &anyhow::Error) -> bool {
 
 /// What is at a path.
 pub async fn resolve(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     path: &Name,
     follow: Follow,
 ) -> anyhow::Result<Attributes> {
@@ -50,7 +50,7 @@ pub async fn resolve(
 }
 
 /// The folder that a path's last component is in, and that component.
-pub async fn place(filesystem: &Filesystem, path: &Name) -> anyhow::Result<(Inode, Vec<u8>)> {
+pub async fn place(filesystem: &Volume, path: &Name) -> anyhow::Result<(Inode, Vec<u8>)> {
     let Some((folder, name)) = path.split() else {
         return Err(refused(
             Refusal::Invalid,
@@ -65,7 +65,7 @@ pub async fn place(filesystem: &Filesystem, path: &Name) -> anyhow::Result<(Inod
 }
 
 /// Makes a folder and those above it, as far as they are not there.
-pub async fn make_all(filesystem: &Filesystem, path: &Name, owner: Owner) -> anyhow::Result<Inode> {
+pub async fn make_all(filesystem: &Volume, path: &Name, owner: Owner) -> anyhow::Result<Inode> {
     let mut folder = Inode::ROOT;
     let mut done = Name(b"/".to_vec());
     for name in path.0.split(|byte| *byte == b'/') {
@@ -87,7 +87,7 @@ pub async fn make_all(filesystem: &Filesystem, path: &Name, owner: Owner) -> any
 }
 
 /// Removes everything in a folder.
-pub async fn empty(filesystem: &Filesystem, folder: Inode, path: &Name) -> anyhow::Result<()> {
+pub async fn empty(filesystem: &Volume, folder: Inode, path: &Name) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     let mut listing = Listing::open(filesystem, folder).await?;
     while let Some((name, found)) = listing.next().await? {
@@ -110,7 +110,7 @@ pub async fn empty(filesystem: &Filesystem, folder: Inode, path: &Name) -> anyho
 
 /// A folder's entries with their attributes, without `.` and `..`, page by page.
 pub struct Listing<'a> {
-    filesystem: &'a Filesystem,
+    filesystem: &'a Volume,
     handle: Handle,
     page: VecDeque<(Vec<u8>, Attributes)>,
     cookie: u64,
@@ -118,7 +118,7 @@ pub struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     /// Of this folder. To be closed.
-    pub async fn open(filesystem: &'a Filesystem, folder: Inode) -> anyhow::Result<Self> {
+    pub async fn open(filesystem: &'a Volume, folder: Inode) -> anyhow::Result<Self> {
         Ok(Self {
             filesystem,
             handle: filesystem.open_directory(folder).await?,

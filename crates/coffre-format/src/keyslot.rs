@@ -106,6 +106,23 @@ pub enum Secret {
     KeyFile(KeyFile),
 }
 
+impl Secret {
+    /// A passphrase, as [`Passphrase::new`] takes it.
+    pub fn passphrase(text: impl AsRef<[u8]>) -> Result<Self> {
+        Passphrase::new(text.as_ref()).map(Self::Passphrase)
+    }
+
+    /// The bytes of a key file, as [`KeyFile::new`] takes them.
+    pub fn key_file(file: impl AsRef<[u8]>) -> Result<Self> {
+        KeyFile::new(file.as_ref()).map(Self::KeyFile)
+    }
+
+    /// A recovery code, as [`RecoveryCode::parse`] takes it.
+    pub fn recovery_code(text: &str) -> Result<Self> {
+        RecoveryCode::parse(text).map(Self::Recovery)
+    }
+}
+
 /// The clear 96 bytes of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotHeader {

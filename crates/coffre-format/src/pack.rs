@@ -180,6 +180,17 @@ impl PackKeys {
         })
     }
 
+    /// A new pack or segment: what it begins with, and its keys. The salt is fresh, so that no other bytes are ever sealed
+    /// at the same offsets under the same keys.
+    pub fn fresh(ring: &Keyring, purpose: Purpose) -> Result<(Preamble, Self)> {
+        let preamble = Preamble {
+            purpose,
+            epoch: ring.current().epoch,
+            salt: Salt::random()?,
+        };
+        Ok((preamble, Self::new(ring, &preamble)?))
+    }
+
     /// The vault these keys belong to.
     pub fn vault(&self) -> VaultId {
         let mut vault = [0; 16];

@@ -231,6 +231,21 @@ pub struct Timestamp {
     pub nanos: u32,
 }
 
+impl From<Timestamp> for std::time::SystemTime {
+    /// The time, or 1970 where the system cannot count so far.
+    fn from(time: Timestamp) -> Self {
+        let epoch = Self::UNIX_EPOCH;
+        let seconds = std::time::Duration::from_secs(time.seconds.unsigned_abs());
+        let whole = match time.seconds < 0 {
+            true => epoch.checked_sub(seconds),
+            false => epoch.checked_add(seconds),
+        };
+        let nanos = std::time::Duration::from_nanos(u64::from(time.nanos));
+        let exact = whole.and_then(|whole| whole.checked_add(nanos));
+        exact.unwrap_or(epoch)
+    }
+}
+
 /// What an inode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum FileKind {

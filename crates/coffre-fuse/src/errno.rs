@@ -1,13 +1,13 @@
 //! Errors of the library as the numbers that programs know.
 
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use fuser::Errno;
 
 /// The number for an error. What the store or the local disk did wrong is told in the log as well.
 pub(crate) fn errno(error: &Error) -> Errno {
     match error {
-        Error::Refused(refusal) => of_refusal(*refusal),
+        Error::Refused(refusal) | Error::At { refusal, .. } => of_refusal(*refusal),
         Error::Io { source, .. } => {
             log::error!("{error}");
             of_system(source)

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use coffre::fs::Filesystem;
 use coffre::fs::Invalidation;
+use coffre::fs::Volume;
 use fuser::BackgroundSession;
 use fuser::INodeNo;
 use fuser::Notifier;
@@ -77,7 +77,7 @@ pub struct Mount {
 impl Mount {
     /// Mounts a file system on an empty folder. Returns when it is usable.
     pub fn start(
-        filesystem: Filesystem,
+        filesystem: Volume,
         path: &Path,
         options: MountOptions,
         runtime: Handle,
@@ -211,7 +211,7 @@ fn explain(path: &Path, source: io::Error) -> MountError {
 }
 
 /// Tells the kernel what other devices changed, from a thread that serves no request.
-fn spawn_invalidations(filesystem: Filesystem, notifier: Notifier, runtime: Handle) {
+fn spawn_invalidations(filesystem: Volume, notifier: Notifier, runtime: Handle) {
     let work = move || {
         while let Some(stale) = runtime.block_on(filesystem.invalidations()) {
             for invalidation in stale {

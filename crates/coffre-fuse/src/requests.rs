@@ -15,11 +15,10 @@ use std::task::Waker;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use coffre::Refusal;
 use coffre::Result;
-use coffre::error::Refusal;
 use coffre::fs::Attributes;
 use coffre::fs::FileKind;
-use coffre::fs::Filesystem as Vault;
 use coffre::fs::Handle;
 use coffre::fs::Inode;
 use coffre::fs::Listed;
@@ -30,6 +29,7 @@ use coffre::fs::Privileges;
 use coffre::fs::RenameMode;
 use coffre::fs::Seek;
 use coffre::fs::SetAttributes;
+use coffre::fs::Volume;
 use coffre::fs::XattrMode;
 use fuser::CopyFileRangeFlags;
 use fuser::Errno;
@@ -71,14 +71,14 @@ const GENERATION: Generation = Generation(0);
 
 /// Serves the requests of one mount.
 pub(crate) struct Requests {
-    vault: Vault,
+    vault: Volume,
     runtime: Runtime,
     /// There when the session is.
     notifier: Arc<OnceLock<Notifier>>,
 }
 
 impl Requests {
-    pub(crate) fn new(vault: Vault, runtime: Runtime, notifier: Arc<OnceLock<Notifier>>) -> Self {
+    pub(crate) fn new(vault: Volume, runtime: Runtime, notifier: Arc<OnceLock<Notifier>>) -> Self {
         Self {
             vault,
             runtime,
@@ -93,7 +93,7 @@ impl Requests {
         reply: impl FnOnce(std::result::Result<T, Errno>) + Send + 'static,
     ) where
         T: Send + 'static,
-        C: FnOnce(Vault) -> F,
+        C: FnOnce(Volume) -> F,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         self.serve(call, |result| reply(result.map_err(|error| errno(&error))));
@@ -103,7 +103,7 @@ impl Requests {
     fn serve<T, C, F>(&self, call: C, reply: impl FnOnce(T) + Send + 'static)
     where
         T: Send + 'static,
-        C: FnOnce(Vault) -> F,
+        C: FnOnce(Volume) -> F,
         F: Future<Output = T> + Send + 'static,
     {
         let _inside = self.runtime.enter();

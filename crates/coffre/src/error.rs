@@ -80,6 +80,14 @@ pub enum Error {
     /// A file operation that cannot be done as asked.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The same, of a path.
+    #[error("{}: {refusal}", .path.display())]
+    At {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The store did not answer, after retries.
     #[error(
         "the store cannot be reached ({operation} {object}): {why}; nothing is lost, try again when it is back"
@@ -329,6 +337,26 @@ impl Error {
         }
     }
 
+    /// Why a file operation was refused, if that is what happened.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) | Self::At { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// The same error, saying which path it is about.
+    #[must_use]
+    pub fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::At {
+                path: path.to_owned(),
+                refusal,
+            },
+            other => other.with_path(&path.to_string_lossy()),
+        }
+    }
+
     /// Whether it is the same trouble again, wherever it was met this time.
     pub(crate) fn is_same_failure(&self, other: &Self) -> bool {
         match (self, other) {
@@ -372,5 +400,56 @@ impl Error {
             *path = None;
         }
         error
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(kind(&error), error)
+    }
+}
+
+fn kind(error: &Error) -> io::ErrorKind {
+    use io::ErrorKind;
+    match error {
+        Error::Refused(refusal) | Error::At { refusal, .. } => of_refusal(*refusal),
+        Error::Io { source, .. }
+        | Error::DiskRefuses { source, .. }
+        | Error::StateFolder { source, .. } => source.kind(),
+        Error::Unreachable { .. } => ErrorKind::HostUnreachable,
+        Error::Denied { .. } | Error::WrongSecret => ErrorKind::PermissionDenied,
+        Error::Full { .. } => ErrorKind::QuotaExceeded,
+        Error::Missing { .. }
+        | Error::Truncated { .. }
+        | Error::Forged { .. }
+        | Error::Rollback { .. }
+        | Error::Damaged { .. } => ErrorKind::InvalidData,
+        Error::NoVault { .. } => ErrorKind::NotFound,
+        Error::NotEmpty { .. } => ErrorKind::AlreadyExists,
+        Error::Busy { .. } => ErrorKind::ResourceBusy,
+        Error::Usage(_) | Error::Secret(_) => ErrorKind::InvalidInput,
+        Error::Unsupported(_) => ErrorKind::Unsupported,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn of_refusal(refusal: Refusal) -> io::ErrorKind {
+    use io::ErrorKind;
+    match refusal {
+        Refusal::NoEntry => ErrorKind::NotFound,
+        Refusal::Exists => ErrorKind::AlreadyExists,
+        Refusal::NotDirectory => ErrorKind::NotADirectory,
+        Refusal::IsDirectory => ErrorKind::IsADirectory,
+        Refusal::NotEmpty => ErrorKind::DirectoryNotEmpty,
+        Refusal::Invalid => ErrorKind::InvalidInput,
+        Refusal::NameTooLong => ErrorKind::InvalidFilename,
+        Refusal::FileTooLarge => ErrorKind::FileTooLarge,
+        Refusal::NoSpace => ErrorKind::StorageFull,
+        Refusal::TooManyLinks => ErrorKind::TooManyLinks,
+        Refusal::ReadOnly => ErrorKind::ReadOnlyFilesystem,
+        Refusal::NotPermitted => ErrorKind::PermissionDenied,
+        Refusal::Unsupported => ErrorKind::Unsupported,
+        Refusal::Stale => ErrorKind::StaleNetworkFileHandle,
+        _ => ErrorKind::Other,
     }
 }

@@ -36,5 +36,12 @@ pub fn run(filter: &[String]) -> Result<()> {
     if let Some(python) = python {
         tests.env("COFFRE_PYTHON", python);
     }
-    crate::run::run(tests.args(filter))
+    let tested = crate::run::run(tests.args(filter));
+    if !filter.is_empty() {
+        return tested;
+    }
+    // The runner above does not run the examples in the documentation.
+    let mut documented = Command::new("cargo");
+    let documented = crate::run::run(documented.args(["test", "--doc", "--package", "coffre"]));
+    tested.and(documented)
 }

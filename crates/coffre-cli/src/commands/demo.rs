@@ -6,9 +6,9 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use coffre::Error;
-use coffre::fs::Filesystem;
 use coffre::fs::Inode;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::store::Prefix;
 use coffre::store::Store;
 use coffre::vault::Access;
@@ -186,7 +186,7 @@ async fn through_the_library(context: &Context, target: &Target) -> anyhow::Resu
     .await
 }
 
-async fn write(filesystem: &Filesystem, path: &Name, text: &str) -> anyhow::Result<()> {
+async fn write(filesystem: &Volume, path: &Name, text: &str) -> anyhow::Result<()> {
     let (uid, gid) = user();
     let owner = |mode| Owner {
         uid,

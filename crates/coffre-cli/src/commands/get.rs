@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use coffre::Error;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Follow;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 
 use crate::commands::put::show;
@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 }
 
 async fn fetch(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     sources: &[OsString],
     dest: &Path,
     output: Output,

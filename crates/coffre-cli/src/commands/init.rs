@@ -104,7 +104,7 @@ pub async fn create(
         uid,
         gid,
     };
-    Ok(Vault::create(store, state, setup).await?)
+    Ok(Vault::make(store, state, setup).await?)
 }
 
 /// Argon2id's cost with this much memory.

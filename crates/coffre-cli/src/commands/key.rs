@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use coffre::Error;
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre::vault::SlotInfo;
 use coffre_format::id::SlotId;
@@ -127,7 +127,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     .await
 }
 
-async fn act(filesystem: &Filesystem, action: Action, output: Output) -> anyhow::Result<()> {
+async fn act(filesystem: &Volume, action: Action, output: Output) -> anyhow::Result<()> {
     match action {
         Action::List { .. } => {
             for slot in filesystem.slots().await? {
@@ -180,7 +180,7 @@ async fn act(filesystem: &Filesystem, action: Action, output: Output) -> anyhow:
     }
 }
 
-async fn recovery(filesystem: &Filesystem, output: Output) -> anyhow::Result<()> {
+async fn recovery(filesystem: &Volume, output: Output) -> anyhow::Result<()> {
     let before = filesystem.slots().await?;
     let code = RecoveryCode::generate().map_err(Error::Secret)?;
     let text = code.to_text();
@@ -200,7 +200,7 @@ async fn recovery(filesystem: &Filesystem, output: Output) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn remove(filesystem: &Filesystem, prefix: &str, output: Output) -> anyhow::Result<()> {
+async fn remove(filesystem: &Volume, prefix: &str, output: Output) -> anyhow::Result<()> {
     let slots = filesystem.slots().await?;
     let prefix = prefix.to_lowercase();
     let mut found = slots
@@ -224,7 +224,7 @@ async fn remove(filesystem: &Filesystem, prefix: &str, output: Output) -> anyhow
     Ok(())
 }
 
-async fn current(filesystem: &Filesystem) -> anyhow::Result<SlotInfo> {
+async fn current(filesystem: &Volume) -> anyhow::Result<SlotInfo> {
     let slots = filesystem.slots().await?;
     let current = slots.into_iter().find(|slot| slot.current);
     current.ok_or_else(|| {

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use coffre::Error;
-use coffre::error::Refusal;
-use coffre::fs::Filesystem;
+use coffre::Refusal;
 use coffre::fs::Follow;
 use coffre::fs::Owner;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
@@ -89,7 +89,7 @@ pub fn show(output: Output, report: &Report, done: &str) {
 }
 
 async fn store(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     sources: &[OsString],
     dest: Name,
     parents: bool,
@@ -137,7 +137,7 @@ async fn store(
 
 /// The folder that sources go into, or `None` if `dest` is the name of the one source.
 async fn folder(
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     dest: &Name,
     several: bool,
     parents: bool,

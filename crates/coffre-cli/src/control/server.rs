@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coffre::Error;
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -62,7 +62,7 @@ pub fn listen(state: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Answers clients until dropped.
-pub async fn serve(listener: UnixListener, filesystem: Filesystem, stops: mpsc::Sender<Stop>) {
+pub async fn serve(listener: UnixListener, filesystem: Volume, stops: mpsc::Sender<Stop>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -83,7 +83,7 @@ pub async fn serve(listener: UnixListener, filesystem: Filesystem, stops: mpsc::
 
 async fn client(
     stream: UnixStream,
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     stops: mpsc::Sender<Stop>,
 ) -> anyhow::Result<()> {
     let (read, mut write) = stream.into_split();
@@ -109,7 +109,7 @@ async fn client(
 
 async fn answer(
     call: Call,
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     stops: mpsc::Sender<Stop>,
     write: &mut OwnedWriteHalf,
 ) -> anyhow::Result<u64> {
@@ -146,14 +146,14 @@ async fn answer(
     }
 }
 
-async fn publish(filesystem: &Filesystem) -> anyhow::Result<()> {
+async fn publish(filesystem: &Volume) -> anyhow::Result<()> {
     Ok(daemon::publish(filesystem).await?)
 }
 
 /// Tells how far it is while something is waited for.
 async fn waiting<T>(
     work: impl Future<Output = anyhow::Result<T>>,
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     write: &mut OwnedWriteHalf,
 ) -> anyhow::Result<T> {
     let mut work = std::pin::pin!(work);
@@ -165,7 +165,7 @@ async fn waiting<T>(
     }
 }
 
-fn left(filesystem: &Filesystem) -> u64 {
+fn left(filesystem: &Volume) -> u64 {
     filesystem.status().unpublished_bytes
 }
 

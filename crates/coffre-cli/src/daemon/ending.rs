@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_fuse::MountError;
 use coffre_fuse::MountPoint;
@@ -35,7 +35,7 @@ pub type Serving = JoinHandle<Result<(), MountError>>;
 /// What an end needs.
 pub struct Ending<'a> {
     /// What is mounted.
-    pub filesystem: &'a Filesystem,
+    pub filesystem: &'a Volume,
     /// Where.
     pub point: MountPoint,
     /// Serves the kernel until it lets go.
@@ -192,7 +192,7 @@ impl Ending<'_> {
 }
 
 /// What cannot be changed has nothing to upload.
-pub async fn publish(filesystem: &Filesystem) -> Result<(), coffre::Error> {
+pub async fn publish(filesystem: &Volume) -> Result<(), coffre::Error> {
     match filesystem.vault().access() {
         Access::ReadOnly => Ok(()),
         Access::ReadWrite => filesystem.publish().await,

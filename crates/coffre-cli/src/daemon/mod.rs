@@ -14,7 +14,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coffre::fs::Filesystem;
+use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre::vault::Vault;
 use coffre_fuse::AllowOther;
@@ -84,7 +84,7 @@ pub async fn run(
 async fn serve(
     plan: &Plan,
     state: &Path,
-    filesystem: &Filesystem,
+    filesystem: &Volume,
     ready: impl FnOnce(&Mounted, &[String]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let listener = server::listen(state)?;
@@ -127,7 +127,7 @@ async fn serve(
 }
 
 /// Takes the credentials that the user puts into the profile while the store refuses those in use.
-async fn renew_credentials(target: Target, filesystem: Filesystem) {
+async fn renew_credentials(target: Target, filesystem: Volume) {
     let mut in_use = target.uri.clone();
     loop {
         tokio::time::sleep(LOOK).await;
@@ -202,7 +202,7 @@ fn withdraw(state: &Path) {
     let _ = std::fs::remove_file(state.join("control.sock"));
 }
 
-fn start(plan: &Plan, filesystem: &Filesystem) -> anyhow::Result<Mount> {
+fn start(plan: &Plan, filesystem: &Volume) -> anyhow::Result<Mount> {
     let options = MountOptions {
         writing: match plan.access {
             Access::ReadOnly => Writing::Refused,

@@ -16,12 +16,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Handle;
 use coffre::fs::OpenMode;
 use coffre::fs::Seek;
+use coffre::fs::Volume;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 use futures::TryStreamExt;
@@ -41,7 +41,7 @@ const PARALLEL: usize = 8;
 
 /// A download of one or more paths.
 pub struct Download<'a> {
-    filesystem: &'a Filesystem,
+    filesystem: &'a Volume,
     bar: &'a ProgressBar,
     report: Mutex<Report>,
 }
@@ -65,7 +65,7 @@ struct Plan {
 
 impl<'a> Download<'a> {
     /// Nothing downloaded yet.
-    pub fn new(filesystem: &'a Filesystem, bar: &'a ProgressBar) -> Self {
+    pub fn new(filesystem: &'a Volume, bar: &'a ProgressBar) -> Self {
         Self {
             filesystem,
             bar,

@@ -14,14 +14,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use coffre::Error;
-use coffre::error::Refusal;
+use coffre::Refusal;
 use coffre::fs::Attributes;
-use coffre::fs::Filesystem;
 use coffre::fs::Handle;
 use coffre::fs::Make;
 use coffre::fs::Owner;
 use coffre::fs::RenameMode;
 use coffre::fs::SetAttributes;
+use coffre::fs::Volume;
 use coffre::fs::XattrMode;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
@@ -39,7 +39,7 @@ use crate::tree;
 
 /// An upload of one or more sources.
 pub struct Upload<'a> {
-    filesystem: &'a Filesystem,
+    filesystem: &'a Volume,
     bar: &'a ProgressBar,
     /// Inodes of files with several names, by device and number on this machine.
     links: HashMap<(u64, u64), Inode>,
@@ -71,7 +71,7 @@ pub fn local_size(path: &Path) -> u64 {
 
 impl<'a> Upload<'a> {
     /// Nothing uploaded yet.
-    pub fn new(filesystem: &'a Filesystem, bar: &'a ProgressBar) -> Self {
+    pub fn new(filesystem: &'a Volume, bar: &'a ProgressBar) -> Self {
         Self {
             filesystem,
             bar,

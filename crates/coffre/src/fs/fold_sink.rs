@@ -211,14 +211,8 @@ impl Drop for FoldSink {
 
 impl Filling {
     fn new(ring: &Keyring) -> Result<Self> {
-        let failed = |error| Error::of_object("pack", error);
-        let salt = Salt::random().map_err(failed)?;
-        let preamble = Preamble {
-            purpose: Purpose::Pack,
-            epoch: ring.current().epoch,
-            salt,
-        };
-        let keys = PackKeys::new(ring, &preamble).map_err(failed)?;
+        let fresh = PackKeys::fresh(ring, Purpose::Pack);
+        let (preamble, keys) = fresh.map_err(|error| Error::of_object("pack", error))?;
         Ok(Self {
             preamble,
             keys,

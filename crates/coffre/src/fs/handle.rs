@@ -134,6 +134,11 @@ impl Handles {
         }
     }
 
+    /// An inode that had no name has one.
+    pub(crate) fn note_named(&mut self, inode: Inode) {
+        self.orphans.remove(&inode);
+    }
+
     /// Closes; answers an inode that nothing names or holds any more.
     pub(crate) fn close(&mut self, handle: Handle) -> Option<Inode> {
         let inode = match self.open.remove(&handle)? {

@@ -12,10 +12,10 @@ use coffre_format::transaction::Edit;
 
 use crate::error::Result;
 use crate::fault;
-use crate::fs::Filesystem;
+use crate::fs::Volume;
 use crate::vault::SlotInfo;
 
-impl Filesystem {
+impl Volume {
     /// All key slots that the tree lists or the store holds.
     pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
         self.vault().slots(self.nodes(), &self.root()).await

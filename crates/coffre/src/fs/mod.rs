@@ -1,7 +1,7 @@
 //! The file system: POSIX operations over the tree, durable in the journal, published in the background.
 //!
 //! ```text
-//!  FUSE, CLI, programs ─▶ Filesystem ─▶ namespace (pure) ─▶ edits ─▶ journal + overlay
+//!  FUSE, CLI, programs ─▶ Volume ─▶ namespace (pure) ─▶ edits ─▶ journal + overlay
 //!                                                            fold ─▶ outbox ─▶ publish ─▶ store
 //! ```
 
@@ -54,12 +54,34 @@ pub use types::*;
 
 /// An open file system. Clones share it; the last one to be dropped stops the background work.
 #[derive(Clone)]
-pub struct Filesystem {
+pub struct Volume {
     inner: Arc<Inner>,
     origin: Origin,
 }
 
-impl Filesystem {
+/// A handle that nobody has been given yet; closed where that does not happen.
+struct Opening<'a> {
+    volume: &'a Volume,
+    handle: Option<Handle>,
+}
+
+impl Opening<'_> {
+    fn done(mut self, handle: Handle) -> Handle {
+        self.handle = None;
+        handle
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle {
+            // What lost its last name meanwhile goes when the device starts anew.
+            self.volume.inner.core().handles.close(handle);
+        }
+    }
+}
+
+impl Volume {
     /// Recovers the journal, takes the newest state and starts background work.
     pub async fn open(vault: Vault, options: Options) -> Result<Self> {
         let inner = Arc::new(open::open(vault, options).await?);
@@ -73,7 +95,7 @@ impl Filesystem {
     }
 
     /// The same file system for a kernel that mounts it: what is changed through any other clone is told through
-    /// [`Filesystem::invalidations`], because the kernel caches what it has seen.
+    /// [`Volume::invalidations`], because the kernel caches what it has seen.
     #[must_use]
     pub fn for_kernel(&self) -> Self {
         self.inner.stale.listen();
@@ -89,6 +111,7 @@ impl Filesystem {
             self.inner.publish().await?;
         }
         self.stop();
+        self.ended().await;
         Ok(())
     }
 
@@ -99,7 +122,14 @@ impl Filesystem {
         }
         let status = self.status();
         self.stop();
+        self.ended().await;
         Ok(status)
+    }
+
+    /// Waits until nothing of it goes on in the background.
+    async fn ended(&self) {
+        // Each task there listens for the end as long as it lives.
+        self.inner.closing.closed().await;
     }
 
     fn stop(&self) {
@@ -144,11 +174,17 @@ impl Filesystem {
         if mode == OpenMode::Write {
             self.inner.writer()?;
         }
+        // Open before it is looked at: from then on it stays, whoever takes its last name.
+        let handle = self.inner.core().handles.open_file(inode, mode);
+        let opening = Opening {
+            volume: self,
+            handle: Some(handle),
+        };
         let attributes = self.attributes(inode).await?;
         if attributes.kind == coffre_format::record::FileKind::Directory {
             return Err(Refusal::IsDirectory.into());
         }
-        Ok(self.inner.core().handles.open_file(inode, mode))
+        Ok(opening.done(handle))
     }
 
     /// Opens a directory for listing.
@@ -193,7 +229,7 @@ impl Filesystem {
             .await
     }
 
-    /// As [`Filesystem::write`], but clears suid, sgid and `security.capability` as well.
+    /// As [`Volume::write`], but clears suid, sgid and `security.capability` as well.
     pub async fn write_kill_privileges(
         &self,
         handle: Handle,
@@ -230,7 +266,7 @@ impl Filesystem {
         }
     }
 
-    /// As [`Filesystem::fsync`], for a thread that may block: it waits for the disk here, or not at all. `tell` is called
+    /// As [`Volume::fsync`], for a thread that may block: it waits for the disk here, or not at all. `tell` is called
     /// from wherever that ends, and must not wait for anything.
     pub fn fsync_then(&self, tell: impl FnOnce(Result<()>) + Send + 'static) {
         match (&self.inner.writer, self.inner.options.fsync) {

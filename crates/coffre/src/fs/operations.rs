@@ -5,14 +5,18 @@ use coffre_format::id::Inode;
 
 use crate::error::Refusal;
 use crate::error::Result;
-use crate::fs::Filesystem;
+use crate::fs::Volume;
+use crate::fs::handle;
 use crate::fs::inner::Inner;
+use crate::fs::namespace::Fate;
+use crate::fs::namespace::Removed;
 use crate::fs::namespace::attributes;
 use crate::fs::namespace::content;
 use crate::fs::namespace::entries;
 use crate::fs::namespace::ranges;
 use crate::fs::namespace::rename;
 use crate::fs::namespace::rename::Opened;
+use crate::fs::namespace::unnamed;
 use crate::fs::namespace::xattr;
 use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
@@ -31,7 +35,7 @@ use crate::fs::types::XattrMode;
 /// What `statfs` reports as free: stores have no end that could be known.
 const FREE: u64 = 1 << 50;
 
-impl Filesystem {
+impl Volume {
     /// The child `name` of a directory.
     pub async fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Attributes> {
         self.inner
@@ -42,6 +46,14 @@ impl Filesystem {
     /// Attributes of an inode.
     pub async fn attributes(&self, inode: Inode) -> Result<Attributes> {
         self.inner.query(|view, _| view.attributes(inode)).await
+    }
+
+    /// Attributes of what is open, by whatever name or none.
+    pub async fn attributes_of(&self, handle: Handle) -> Result<Attributes> {
+        let inode = match self.inner.core().handles.get(handle)? {
+            handle::Opened::File { inode, .. } | handle::Opened::Directory { inode, .. } => inode,
+        };
+        self.attributes(inode).await
     }
 
     /// Changes attributes; a new size cuts or extends (with a hole).
@@ -98,6 +110,52 @@ impl Filesystem {
                     entries::make(view, *context, (parent, name), inode, &Make::File, owner)
                 },
                 |core, attributes| (attributes, core.handles.open_file(inode, OpenMode::Write)),
+            )
+            .await
+    }
+
+    /// Makes a regular file without a name and opens it for writing. It is to be made in `parent` by
+    /// [`Volume::put_in_place`]; released before that, or with the process, it is gone.
+    pub async fn create_unnamed(
+        &self,
+        parent: Inode,
+        owner: Owner,
+    ) -> Result<(Attributes, Handle)> {
+        let inode = self.inner.allocate(parent)?;
+        self.inner
+            .operate(
+                self.origin,
+                Demand::RECORD,
+                |view, core, context| {
+                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    unnamed::make_unnamed(view, *context, parent, inode, owner, device)
+                },
+                |core, attributes| {
+                    let fate = Fate::Orphan;
+                    core.handles.note(Some(Removed { inode, fate }));
+                    (attributes, core.handles.open_file(inode, OpenMode::Write))
+                },
+            )
+            .await
+    }
+
+    /// Gives a file without a name this one, in one step with taking it from what has it: that hands on mode, owner and
+    /// extended attributes, and lives on as far as it is open or has other names.
+    pub async fn put_in_place(&self, handle: Handle, parent: Inode, name: &[u8]) -> Result<()> {
+        let inode = self.inner.core().handles.writable(handle)?;
+        self.inner
+            .operate(
+                self.origin,
+                Demand::GiveBack,
+                |view, core, context| {
+                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let open = |inode| core.handles.state(inode);
+                    unnamed::put_in_place(view, *context, inode, (parent, name), open, device)
+                },
+                |core, removed| {
+                    core.handles.note_named(inode);
+                    core.handles.note(removed);
+                },
             )
             .await
     }

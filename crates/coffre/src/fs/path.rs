@@ -6,7 +6,7 @@ use coffre_format::record::FileKind;
 use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
-use crate::fs::Filesystem;
+use crate::fs::Volume;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::directory;
 use crate::fs::types::Attributes;
@@ -15,7 +15,7 @@ use crate::fs::types::Follow;
 /// Symlinks followed for one path, as Linux does.
 const LINKS_MOST: usize = 40;
 
-impl Filesystem {
+impl Volume {
     /// Resolves a path from the root (`/a/b`; `.` and `..` allowed), following symlinks in between always and
     /// the last one if asked. An absolute symlink starts at the vault's root.
     pub async fn resolve(&self, path: &[u8], follow: Follow) -> Result<Attributes> {

@@ -11,7 +11,7 @@ use coffre_format::record::tag;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::fs::Filesystem;
+use crate::fs::Volume;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::types::DeviceStatus;
@@ -19,8 +19,8 @@ use crate::fs::types::Status;
 use crate::vault;
 use crate::vault::Stored;
 
-impl Filesystem {
-    /// Reads what the vault calls its devices, for the next [`Filesystem::status`].
+impl Volume {
+    /// Reads what the vault calls its devices, for the next [`Volume::status`].
     pub async fn learn_names(&self) -> Result<()> {
         let inner = &self.inner;
         let (start, end) = Key::tagged(Inode::VAULT, tag::DEVICE);

@@ -32,6 +32,25 @@ pub struct Options {
 impl Options {
     /// The least bound of memory that is kept, in bytes.
     pub const MEMORY_LEAST: u64 = 96 << 20;
+    /// The usual bound of memory, in bytes.
+    pub const MEMORY: u64 = 512 << 20;
+    /// The usual bound of the local cache, in bytes.
+    pub const CACHE: u64 = 10 << 30;
+
+    /// The usual settings. A vault in a local folder needs no cache.
+    pub fn new(access: crate::vault::Access, cache_dir: std::path::PathBuf, local: bool) -> Self {
+        Self {
+            memory: Self::MEMORY,
+            cache: if local { 0 } else { Self::CACHE },
+            cache_dir,
+            access,
+            fsync: Fsync::Local,
+            publish_after: std::time::Duration::from_secs(5),
+            queue: Queue::Disk,
+            workers: Workers::Threads,
+            damage: Damage::Refuse,
+        }
+    }
 }
 /// How much of what is not uploaded yet may lie on the local disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +116,23 @@ pub struct Attributes {
     /// Device number.
     pub rdev: u32,
 }
+impl Attributes {
+    /// Whether it is a folder.
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::Regular
+    }
+
+    /// Last change of content.
+    pub fn modified(&self) -> std::time::SystemTime {
+        self.mtime.into()
+    }
+}
+
 /// Attributes to change; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SetAttributes {

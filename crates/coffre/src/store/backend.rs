@@ -17,9 +17,9 @@ use opendal::Operator;
 
 use crate::error::Error;
 use crate::error::Result;
-use crate::store::direct::Met;
 use crate::store::counts::Counters;
 use crate::store::counts::Counts;
+use crate::store::direct::Met;
 use crate::store::failure::failed;
 use crate::store::health::Health;
 use crate::store::health::Outage;

@@ -170,9 +170,7 @@ impl Reader {
             .or_else(|| self.0.cache.as_ref()?.read(pack, range.clone()))
             .or_else(|| match reader {
                 Pattern::InOrder => store.read_here(&ObjectName::Pack(pack), &range),
-                Pattern::HereAndThere => {
-                    store.read_here_and_there(&ObjectName::Pack(pack), &range)
-                }
+                Pattern::HereAndThere => store.read_here_and_there(&ObjectName::Pack(pack), &range),
             })
     }
 

@@ -66,7 +66,7 @@ const FIRST_PACK: usize = 64 * 1024;
 
 impl Vault {
     /// Makes a vault in an empty store, with this state folder as its first device.
-    pub async fn create(store: Store, state: StateDir, setup: Setup) -> Result<Self> {
+    pub async fn make(store: Store, state: StateDir, setup: Setup) -> Result<Self> {
         if state.access() == Access::ReadOnly || setup.secrets.is_empty() {
             let what = "a new vault needs a locked state folder and at least one secret".to_owned();
             return Err(Error::Usage(what));

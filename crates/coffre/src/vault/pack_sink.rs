@@ -275,16 +275,11 @@ struct OpenPack {
 
 impl OpenPack {
     fn new(ring: &Keyring, capacity: usize) -> FormatResult<Self> {
-        let preamble = Preamble {
-            purpose: Purpose::Pack,
-            epoch: ring.current().epoch,
-            // Fresh for each pack: under its keys no other bytes are ever sealed at these offsets.
-            salt: Salt::random()?,
-        };
+        let (preamble, keys) = PackKeys::fresh(ring, Purpose::Pack)?;
         let mut bytes = Vec::with_capacity(capacity);
         bytes.extend_from_slice(&preamble.encode());
         Ok(Self {
-            keys: PackKeys::new(ring, &preamble)?,
+            keys,
             preamble,
             bytes,
             frames: 0,

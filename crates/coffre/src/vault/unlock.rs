@@ -63,7 +63,7 @@ pub(super) struct Unlocked {
 
 impl Vault {
     /// Unlocks, checks the anchor, lists and verifies the heads. Enrols nothing. With an anchor and no network it opens offline.
-    pub async fn open(
+    pub async fn unlock(
         store: Store,
         state: StateDir,
         secret: &Secret,

@@ -60,15 +60,9 @@ pub(super) struct Filling {
 
 impl OpenPack {
     pub(super) fn create(dir: &Path, ring: &Keyring) -> Result<Self> {
-        let failed = |error| Error::of_object("data pack", error);
-        let salt = Salt::random().map_err(failed)?;
-        let preamble = Preamble {
-            purpose: Purpose::Pack,
-            epoch: ring.current().epoch,
-            salt,
-        };
-        let keys = PackKeys::new(ring, &preamble).map_err(failed)?;
-        let path = dir.join(salt.to_string());
+        let fresh = PackKeys::fresh(ring, Purpose::Pack);
+        let (preamble, keys) = fresh.map_err(|error| Error::of_object("data pack", error))?;
+        let path = dir.join(preamble.salt.to_string());
         let create = || -> std::io::Result<File> {
             let file = File::options()
                 .read(true)
@@ -96,7 +90,7 @@ impl OpenPack {
             stuck: false,
         };
         Ok(Self {
-            salt,
+            salt: preamble.salt,
             preamble,
             keys,
             path,

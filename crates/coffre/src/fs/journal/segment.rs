@@ -24,7 +24,6 @@ use coffre_format::id::Salt;
 use coffre_format::id::SessionPrefix;
 use coffre_format::pack::PREAMBLE;
 use coffre_format::pack::PackKeys;
-use coffre_format::pack::Preamble;
 use coffre_format::pack::Purpose;
 use coffre_format::transaction::Checkpoint;
 use coffre_format::transaction::FrameHeader;
@@ -349,14 +348,8 @@ impl Segments {
 impl Open {
     fn create(dir: &Path, number: u64, ring: &Keyring) -> Result<Self> {
         let path = dir.join(format!("{number:016x}"));
-        let salt = Salt::random().map_err(|error| Error::of_object("journal", error))?;
-        let preamble = Preamble {
-            purpose: Purpose::Journal,
-            epoch: ring.current().epoch,
-            salt,
-        };
-        let keys =
-            PackKeys::new(ring, &preamble).map_err(|error| Error::of_object("journal", error))?;
+        let fresh = PackKeys::fresh(ring, Purpose::Journal);
+        let (preamble, keys) = fresh.map_err(|error| Error::of_object("journal", error))?;
         let failed = |source| Error::io("create", &path, source);
         let file = File::options()
             .read(true)

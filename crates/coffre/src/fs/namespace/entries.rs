@@ -29,7 +29,7 @@ use crate::tree::Resident;
 /// Longest target of a symbolic link, in bytes.
 const TARGET_MAX: usize = 4095;
 /// The set-group-id bit: on a directory, what is made inside belongs to its group.
-const SET_GID: u32 = 0o2000;
+pub(super) const SET_GID: u32 = 0o2000;
 
 /// Whether an inode whose last name goes is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,7 +257,7 @@ pub(super) fn drop_name<R: Resident>(
     Ok(Removed { inode, fate })
 }
 
-fn orphan_key(device: DeviceId, inode: Inode) -> Key {
+pub(super) fn orphan_key(device: DeviceId, inode: Inode) -> Key {
     let mut rest = device.0.to_vec();
     rest.extend_from_slice(&inode.0.to_be_bytes());
     Key::new(Inode::VAULT, tag::ORPHAN, &rest)
@@ -267,7 +267,11 @@ fn names_of_new(kind: FileKind) -> u32 {
     if kind == FileKind::Directory { 2 } else { 1 }
 }
 
-fn new_record(context: Context, what: &Make, owner: Owner) -> Result<InodeRecord, Refusal> {
+pub(super) fn new_record(
+    context: Context,
+    what: &Make,
+    owner: Owner,
+) -> Result<InodeRecord, Refusal> {
     let (kind, rdev, target) = match what {
         Make::File => (FileKind::Regular, 0, None),
         Make::Directory => (FileKind::Directory, 0, None),

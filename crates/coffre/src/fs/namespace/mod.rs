@@ -24,6 +24,7 @@ pub mod ranges;
 pub mod rename;
 #[cfg(test)]
 mod tests;
+pub mod unnamed;
 pub mod view;
 pub mod xattr;
 
@@ -53,6 +54,8 @@ pub use ranges::allocate;
 pub use ranges::copy_range;
 pub use rename::Opened;
 pub use rename::rename;
+pub use unnamed::make_unnamed;
+pub use unnamed::put_in_place;
 pub use view::Context;
 pub use view::Outcome;
 pub use view::Step;

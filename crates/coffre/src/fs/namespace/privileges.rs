@@ -8,7 +8,7 @@ use crate::fs::namespace::view::Step;
 use crate::tree::Resident;
 
 /// The attribute that gives a program capabilities.
-const CAPABILITY: &[u8] = b"security.capability";
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 /// What changing a program does to its set-id bits. Its capabilities go in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -21,7 +21,7 @@ const NAME_MAX: usize = 255;
 /// Longest value, in bytes.
 const VALUE_MAX: usize = 64 * 1024;
 /// Attributes of one inode that are listed; names of more would not fit into the reply.
-const LISTED: usize = 64 * 1024;
+pub(super) const LISTED: usize = 64 * 1024;
 
 /// The value of an attribute.
 pub fn xattr<R: Resident>(view: &View<R>, inode: Inode, name: &[u8]) -> Step<Bytes> {

@@ -77,12 +77,12 @@ fn a_fork_is_not_contained() {
 async fn the_work_moves_between_threads() {
     let world = World::new();
     let (store, state) = (world.store(), world.state("a", Access::ReadWrite));
-    let created = tokio::spawn(Vault::create(store, state, setup("right")));
+    let created = tokio::spawn(Vault::make(store, state, setup("right")));
     let vault = created.await.unwrap().unwrap();
     let (store, state) = (world.store(), world.state("b", Access::ReadOnly));
     let opened = tokio::spawn(async move {
         let secret = passphrase("right");
-        let vault = Vault::open(store, state, &secret, Access::ReadOnly).await?;
+        let vault = Vault::unlock(store, state, &secret, Access::ReadOnly).await?;
         vault.verify(&vault.checkpoint()).await
     });
     opened.await.unwrap().unwrap();

@@ -84,14 +84,14 @@ impl World {
 
     async fn create(&self, machine: &str) -> Vault {
         let state = self.state(machine, Access::ReadWrite);
-        Vault::create(self.store(), state, setup("right"))
+        Vault::make(self.store(), state, setup("right"))
             .await
             .unwrap()
     }
 
     async fn open(&self, machine: &str, access: Access) -> Result<Vault> {
         let state = self.state(machine, access);
-        Vault::open(self.store(), state, &passphrase("right"), access).await
+        Vault::unlock(self.store(), state, &passphrase("right"), access).await
     }
 
     /// A copy of all objects, to be put back later.

@@ -74,7 +74,7 @@ async fn a_wrong_secret_opens_nothing() {
     for machine in ["a", "b"] {
         let state = world.state(machine, Access::ReadOnly);
         let secret = passphrase("wrong");
-        let opened = Vault::open(world.store(), state, &secret, Access::ReadOnly).await;
+        let opened = Vault::unlock(world.store(), state, &secret, Access::ReadOnly).await;
         assert!(matches!(opened, Err(Error::WrongSecret)), "{opened:?}");
     }
 }
@@ -87,7 +87,7 @@ async fn nothing_is_created_where_something_is() {
     drop(world.create("a").await);
     for machine in ["a", "c"] {
         let state = world.state(machine, Access::ReadWrite);
-        let created = Vault::create(world.store(), state, setup("right")).await;
+        let created = Vault::make(world.store(), state, setup("right")).await;
         assert!(
             matches!(created, Err(Error::NotEmpty { .. })),
             "{created:?}"
@@ -98,7 +98,7 @@ async fn nothing_is_created_where_something_is() {
     let other = World::new();
     fs::write(other.folder().join("photo.jpg"), "mine").unwrap();
     let state = other.state("a", Access::ReadWrite);
-    let created = Vault::create(other.store(), state, setup("right")).await;
+    let created = Vault::make(other.store(), state, setup("right")).await;
     assert!(
         matches!(created, Err(Error::NotEmpty { .. })),
         "{created:?}"
@@ -130,7 +130,7 @@ async fn a_known_vault_opens_without_the_network() {
     };
     let state = world.state("a", Access::ReadWrite);
     let secret = passphrase("right");
-    let vault = Vault::open(nowhere(), state, &secret, Access::ReadWrite)
+    let vault = Vault::unlock(nowhere(), state, &secret, Access::ReadWrite)
         .await
         .unwrap();
     assert!(vault.is_offline());
@@ -138,7 +138,7 @@ async fn a_known_vault_opens_without_the_network() {
     assert_eq!(vault.last(), Some(point));
     drop(vault);
     let state = world.state("b", Access::ReadWrite);
-    let opened = Vault::open(nowhere(), state, &secret, Access::ReadWrite).await;
+    let opened = Vault::unlock(nowhere(), state, &secret, Access::ReadWrite).await;
     assert!(
         matches!(opened, Err(Error::Unreachable { .. })),
         "{opened:?}"
@@ -158,7 +158,7 @@ async fn slots_come_and_go() {
         .unwrap();
     let open_with_new = async |machine: &str| {
         let state = world.state(machine, Access::ReadWrite);
-        Vault::open(world.store(), state, &secret, Access::ReadWrite).await
+        Vault::unlock(world.store(), state, &secret, Access::ReadWrite).await
     };
     // Up, but in no commit: it opens read-only.
     let early = open_with_new("early").await.unwrap();

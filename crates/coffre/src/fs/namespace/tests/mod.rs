@@ -15,6 +15,8 @@ mod world;
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Make(u8, u8, u8, u32),
+    MakeUnnamed(u8, u32),
+    PutInPlace(u8, u8, u8),
     Link(u8, u8, u8),
     Unlink(u8, u8),
     RemoveDirectory(u8, u8),
@@ -39,6 +41,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     let byte = || any::<u8>();
     prop_oneof![
         8 => (byte(), byte(), byte(), any::<u32>()).prop_map(|(a, b, c, d)| Make(a, b, c, d)),
+        3 => (byte(), any::<u32>()).prop_map(|(a, b)| MakeUnnamed(a, b)),
+        3 => (byte(), byte(), byte()).prop_map(|(a, b, c)| PutInPlace(a, b, c)),
         3 => (byte(), byte(), byte()).prop_map(|(a, b, c)| Link(a, b, c)),
         3 => (byte(), byte()).prop_map(|(a, b)| Unlink(a, b)),
         2 => (byte(), byte()).prop_map(|(a, b)| RemoveDirectory(a, b)),

@@ -195,6 +195,52 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn make_unnamed(
+        &mut self,
+        parent: Inode,
+        inode: Inode,
+        mode: u32,
+        owner: (u32, u32),
+    ) -> Answer<()> {
+        self.living(parent)?;
+        let mut node = Node::new(FileKind::Regular, mode, owner, self.now);
+        let above = self.node(parent)?;
+        if above.mode & 0o2000 != 0 {
+            node.gid = above.gid;
+        }
+        self.nodes.insert(inode, node);
+        self.open.insert(inode);
+        Ok(())
+    }
+
+    pub(super) fn put_in_place(&mut self, inode: Inode, to: (Inode, &[u8])) -> Answer<()> {
+        self.living(to.0)?;
+        if !self.open.contains(&inode) || self.nlink(inode) > 0 {
+            return Err(Refusal::NoEntry);
+        }
+        if self.node(inode)?.kind != FileKind::Regular {
+            return Err(Refusal::NotPermitted);
+        }
+        let target = self.lookup(to.0, to.1).ok();
+        if let Some(target) = target {
+            let old = self.node(target)?.clone();
+            if old.is_directory() {
+                return Err(Refusal::IsDirectory);
+            }
+            if old.kind == FileKind::Regular {
+                let node = self.node_mut(inode)?;
+                (node.mode, node.uid, node.gid) = (old.mode, old.uid, old.gid);
+                node.xattrs = old.xattrs;
+                node.lose_privileges();
+            }
+        }
+        self.give_name(to, inode);
+        if let Some(target) = target {
+            self.lost_name(target);
+        }
+        Ok(())
+    }
+
     pub(super) fn link(&mut self, inode: Inode, (parent, name): (Inode, &[u8])) -> Answer<()> {
         if self.node(inode)?.is_directory() {
             return Err(Refusal::NotPermitted);

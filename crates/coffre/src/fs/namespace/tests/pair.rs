@@ -76,6 +76,17 @@ impl Pair {
         self.pick(choice, FileKind::Regular)
     }
 
+    /// Any inode; most often one that has no name.
+    fn orphan(&self, choice: u8) -> Inode {
+        let nodes = &self.model.nodes;
+        let orphans = nodes.keys().filter(|inode| self.model.nlink(**inode) == 0);
+        let orphans: Vec<Inode> = orphans.copied().collect();
+        match orphans.is_empty() || choice >= 220 {
+            true => self.file(choice),
+            false => orphans[usize::from(choice) % orphans.len()],
+        }
+    }
+
     pub(super) fn step(&mut self, operation: &Operation) {
         self.world.now += 1;
         self.model.now += 1;
@@ -94,6 +105,8 @@ impl Pair {
                     .expect("reaping is never refused");
             }
             Operation::Make(..)
+            | Operation::MakeUnnamed(..)
+            | Operation::PutInPlace(..)
             | Operation::Link(..)
             | Operation::Unlink(..)
             | Operation::RemoveDirectory(..)
@@ -130,6 +143,33 @@ impl Pair {
                     self.model
                         .make((parent, &name), inode, (kind, mode & 0o7777), (1, mode % 3));
                 assert_eq!(made.map(|made| made.inode), model.map(|()| inode));
+            }
+            Operation::MakeUnnamed(parent, mode) => {
+                let parent = self.directory(parent);
+                let inode = self.world.allocate_inode();
+                let owner = Owner {
+                    uid: 1,
+                    gid: mode % 3,
+                    mode: mode & 0o7777,
+                    umask: 0,
+                };
+                let made = self.world.run(|view, context| {
+                    namespace::make_unnamed(view, context, parent, inode, owner, DEVICE)
+                });
+                let (mode, owner) = (mode & 0o7777, (1, mode % 3));
+                let model = self.model.make_unnamed(parent, inode, mode, owner);
+                let made = made.map(|made| (made.inode, made.nlink));
+                assert_eq!(made, model.map(|()| (inode, 0)));
+            }
+            Operation::PutInPlace(inode, parent, choice) => {
+                let (inode, parent) = (self.orphan(inode), self.directory(parent));
+                let name = name(choice);
+                let put = self.world.run(|view, context| {
+                    let place = (parent, &name[..]);
+                    namespace::put_in_place(view, context, inode, place, open, DEVICE)
+                });
+                let model = self.model.put_in_place(inode, (parent, &name));
+                assert_eq!(put.map(|_| ()), model);
             }
             Operation::Link(inode, parent, choice) => {
                 let (inode, parent) = (self.file(inode), self.directory(parent));
