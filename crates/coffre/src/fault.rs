@@ -1,7 +1,7 @@
 //! Named points at which a test can stop the process, as a crash would. Without the feature `faults`, nothing.
 //!
 //! `COFFRE_FAULT=fold.swapped@2` kills the process when it comes to that point for the second time. A test of one
-//! process can [`hold`] whoever comes to a point instead, as a slow disk would.
+//! process can `hold` whoever comes to a point instead, as a slow disk would.
 
 /// All points, in the order in which a change meets them.
 pub const POINTS: [&str; 40] = [

@@ -116,8 +116,8 @@ impl OpenOptions {
 
     pub(super) async fn open(&self, files: &Filesystem, path: &Path) -> Result<File> {
         let writes = self.write || self.append;
-        if !(self.read || writes) || (!writes && (self.truncate || self.create || self.create_new))
-        {
+        let only_reads = self.read && !(self.truncate || self.create || self.create_new);
+        if !writes && !only_reads {
             return Err(Refusal::Invalid.into());
         }
         let open = if self.create || self.create_new {
