@@ -30,7 +30,11 @@ async fn absent_content(world: &World) -> Volume {
     write(&a, "other", noise(BLOCK, 2)).await;
     a.close().await.unwrap();
     drop(a);
-    world.files("b").await
+    let b = world.files("b").await;
+    for name in ["file", "other"] {
+        b.resolve(name.as_bytes(), Follow::No).await.unwrap();
+    }
+    b
 }
 
 /// Every pack that holds content; the names have been read already.
