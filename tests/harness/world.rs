@@ -2,14 +2,9 @@
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use coffre::fs::Damage;
-use coffre::fs::Fsync;
 use coffre::fs::Options;
-use coffre::fs::Queue;
 use coffre::fs::Volume;
-use coffre::fs::Workers;
 use coffre::store::Store;
 use coffre::store::StoreUri;
 use coffre::vault::Access;
@@ -90,13 +85,7 @@ impl World {
         Options {
             memory: 256 << 20,
             cache: 1 << 30,
-            cache_dir: self.cache(machine),
-            access,
-            fsync: Fsync::Local,
-            publish_after: Duration::from_secs(5),
-            queue: Queue::Disk,
-            workers: Workers::Threads,
-            damage: Damage::Refuse,
+            ..Options::new(access, self.cache(machine), false)
         }
     }
 

@@ -136,8 +136,8 @@ impl Core {
     }
 
     /// This device; only a device may change anything.
-    pub(crate) fn device(&self) -> Result<DeviceId> {
-        self.device.ok_or(Error::Refused(Refusal::ReadOnly))
+    pub(crate) fn device(&self) -> std::result::Result<DeviceId, Refusal> {
+        self.device.ok_or(Refusal::ReadOnly)
     }
 
     /// Accepts the edits of one operation: into the overlay and, in the same order, into the journal.

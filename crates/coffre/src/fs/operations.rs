@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use coffre_format::id::Inode;
 
-use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::Volume;
 use crate::fs::handle;
@@ -127,7 +126,7 @@ impl Volume {
                 self.origin,
                 Demand::RECORD,
                 |view, core, context| {
-                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let device = core.device()?;
                     unnamed::make_unnamed(view, *context, parent, inode, owner, device)
                 },
                 |core, attributes| {
@@ -148,7 +147,7 @@ impl Volume {
                 self.origin,
                 Demand::GiveBack,
                 |view, core, context| {
-                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let device = core.device()?;
                     let open = |inode| core.handles.state(inode);
                     unnamed::put_in_place(view, *context, inode, (parent, name), open, device)
                 },
@@ -179,7 +178,7 @@ impl Volume {
                 self.origin,
                 Demand::GiveBack,
                 |view, core, context| {
-                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let device = core.device()?;
                     entries::unlink(
                         view,
                         *context,
@@ -200,7 +199,7 @@ impl Volume {
                 self.origin,
                 Demand::GiveBack,
                 |view, core, context| {
-                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let device = core.device()?;
                     entries::remove_directory(
                         view,
                         *context,
@@ -226,7 +225,7 @@ impl Volume {
                 self.origin,
                 Demand::GiveBack,
                 |view, core, context| {
-                    let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                    let device = core.device()?;
                     let opened = Opened {
                         open: &|inode| core.handles.state(inode),
                         device,
@@ -368,7 +367,7 @@ impl Inner {
             Origin::Kernel,
             Demand::GiveBack,
             |view, core, context| {
-                let device = core.device().map_err(|_| Refusal::ReadOnly)?;
+                let device = core.device()?;
                 entries::reap(view, *context, inode, device)
             },
             |_, ()| (),
