@@ -85,6 +85,7 @@ impl Sources {
                 Item::Struct(found) => found.ident.to_string(),
                 Item::Enum(found) => found.ident.to_string(),
                 Item::Type(found) => found.ident.to_string(),
+                Item::Fn(found) => found.sig.ident.to_string(),
                 Item::Use(found) => {
                     self.take_alias(&found.tree);
                     continue;
@@ -150,6 +151,7 @@ fn is_public(item: &Item) -> bool {
         Item::Struct(found) => &found.vis,
         Item::Enum(found) => &found.vis,
         Item::Type(found) => &found.vis,
+        Item::Fn(found) => &found.vis,
         _ => return false,
     };
     matches!(visibility, Visibility::Public(_))
@@ -193,6 +195,11 @@ fn bare(item: Item) -> Item {
                     .for_each(|field| field.attrs.clear());
             }
             Item::Enum(found)
+        }
+        Item::Fn(mut found) => {
+            found.attrs.clear();
+            found.block.stmts.clear();
+            Item::Fn(found)
         }
         other => other,
     }

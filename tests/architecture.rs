@@ -37,8 +37,8 @@ const CRATES: &[(&str, &[&str])] = &[
     (
         "coffre",
         &[
-            "error", "Error", "Result", "clock", "fault", "store", "tree", "vault", "fs", "files",
-            "lib",
+            "error", "Error", "Result", "strength", "clock", "fault", "store", "tree", "vault",
+            "fs", "files", "lib",
         ],
     ),
 ];

@@ -12,7 +12,6 @@ mod requests;
 mod secret;
 mod session;
 mod settings;
-mod strength;
 mod transfer;
 mod tree;
 mod units;

@@ -18,7 +18,6 @@ use crate::exit;
 use crate::exit::Failure;
 use crate::settings::Global;
 use crate::settings::Profile;
-use crate::strength;
 
 /// Longest passphrase or key file that is read, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -143,7 +142,7 @@ fn check_strength(text: &[u8], weak: bool) -> anyhow::Result<()> {
     let Ok(text) = std::str::from_utf8(text) else {
         return Ok(()); // `Passphrase::new` refuses it with the right words
     };
-    match strength::weakness(text.trim_end_matches(['\r', '\n'])) {
+    match coffre::weakness(text) {
         Some(why) if !weak => Err(Error::Usage(why).into()),
         _ => Ok(()),
     }

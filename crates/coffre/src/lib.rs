@@ -50,7 +50,9 @@
 
 mod error;
 mod files;
+mod strength;
 
+pub use coffre_format::FormatError;
 pub use coffre_format::keyslot::KdfParams;
 pub use coffre_format::keyslot::KeyFile;
 pub use coffre_format::keyslot::Passphrase;
@@ -73,6 +75,7 @@ pub use fs::Options;
 pub use fs::SetAttributes;
 pub use fs::SetTime;
 pub use fs::Status;
+pub use strength::weakness;
 pub use vault::Vault;
 
 // What the project's own front ends stand on: inodes and handles, objects, the tree. It may change with any version.

@@ -30,6 +30,7 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::Follow;
 use crate::fs::Handle;
+use crate::fs::IfTaken;
 use crate::fs::OpenMode;
 use crate::fs::Owner;
 use crate::fs::SetAttributes;
@@ -328,11 +329,10 @@ impl File {
         Ok(())
     }
 
-    pub(super) async fn put_in_place(&self, place: &Place) -> Result<()> {
+    pub(super) async fn put_in_place(&self, place: &Place, taken: IfTaken) -> Result<()> {
         let Open { volume, handle, .. } = &*self.open;
-        let put = volume
-            .put_in_place(*handle, place.folder, &place.name)
-            .await;
+        let named = (place.folder, &place.name[..]);
+        let put = volume.put_in_place(*handle, named, taken).await;
         put.map_err(|error| error.at(self.path()))
     }
 

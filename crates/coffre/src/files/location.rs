@@ -150,16 +150,21 @@ impl Location {
     }
 }
 
-/// The usual settings for this vault.
-pub(super) fn options(vault: &Vault) -> Result<Options> {
-    let name = vault.state().path().file_name().unwrap_or_default();
-    let local = vault.store().uri().local_path().is_some();
-    // Not asked for where there is none to be found.
-    let cache_dir = match local {
-        true => vault.state().path().join("cache"),
-        false => folders()?.cache_dir().join("coffre").join(name),
-    };
-    Ok(Options::new(vault.access(), cache_dir, local))
+impl Vault {
+    /// The usual settings for this vault, to be changed for [`files_with`](Self::files_with).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no home folder to keep a cache in.
+    pub fn options(&self) -> Result<Options> {
+        let name = self.state().path().file_name().unwrap_or_default();
+        let local = self.store().uri().local_path().is_some();
+        // Not asked for where there is none to be found.
+        let cache_dir = match local {
+            true => self.state().path().join("cache"),
+            false => folders()?.cache_dir().join("coffre").join(name),
+        };
+        Ok(Options::new(self.access(), cache_dir, local))
+    }
 }
 
 /// The user's folders, by the XDG rules.

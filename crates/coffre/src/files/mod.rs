@@ -68,11 +68,10 @@ impl Vault {
     /// # Errors
     /// What the local disk or the store says, see [`Error`]; [`Error::Busy`] where another process has the vault open.
     pub async fn files(&self) -> Result<Filesystem> {
-        let options = location::options(self)?;
-        self.files_with(options).await
+        self.files_with(self.options()?).await
     }
 
-    /// The same with settings of one's own.
+    /// The same with settings of one's own; [`options`](Self::options) has the usual ones.
     pub async fn files_with(&self, options: Options) -> Result<Filesystem> {
         let volume = Volume::open(self.clone(), options).await?;
         Ok(Filesystem::of(volume))
@@ -116,7 +115,7 @@ impl Filesystem {
     pub async fn write(&self, path: impl AsRef<Path>, content: impl Into<Bytes>) -> Result<()> {
         let replacement = self.replace(path).await?;
         replacement.file().write_at(0, content.into()).await?;
-        replacement.commit().await
+        replacement.commit().await.map(drop)
     }
 
     /// As [`write`](Self::write), for content that comes by and by. Nothing shows before
@@ -246,7 +245,7 @@ impl Filesystem {
         let target = self.replace(to).await?;
         target.file().share(&source, metadata.size).await?;
         target.file().set_mode(metadata.mode & 0o777).await?;
-        target.commit().await
+        target.commit().await.map(drop)
     }
 
     /// Removes a file, a symbolic link or an empty folder.

@@ -9,10 +9,12 @@ use tokio::io::AsyncWrite;
 
 use super::File;
 use super::Filesystem;
+use super::Metadata;
 use super::place::Place;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::FileKind;
+use crate::fs::IfTaken;
 use crate::fs::Owner;
 
 /// A file in the making, which nobody sees. [`commit`](Self::commit) puts it in its place; dropped before, it is gone, as it is
@@ -53,10 +55,20 @@ impl Replacement {
         &self.file
     }
 
-    /// Puts what was written in place of what had the name.
-    pub async fn commit(mut self) -> Result<()> {
+    /// Puts what was written in place of what had the name, and says what is known of it there.
+    pub async fn commit(self) -> Result<Metadata> {
+        self.put(IfTaken::Replace).await
+    }
+
+    /// The same where nothing may have the name yet: [`Refusal::Exists`] if something has.
+    pub async fn commit_new(self) -> Result<Metadata> {
+        self.put(IfTaken::Refuse).await
+    }
+
+    async fn put(mut self, taken: IfTaken) -> Result<Metadata> {
         self.file.settle().await?;
-        self.file.put_in_place(&self.place).await
+        self.file.put_in_place(&self.place, taken).await?;
+        self.file.metadata().await
     }
 }
 

@@ -22,6 +22,7 @@ use crate::fs::stale::Origin;
 use crate::fs::types::Allocate;
 use crate::fs::types::Attributes;
 use crate::fs::types::Handle;
+use crate::fs::types::IfTaken;
 use crate::fs::types::Make;
 use crate::fs::types::OpenMode;
 use crate::fs::types::Owner;
@@ -140,7 +141,12 @@ impl Volume {
 
     /// Gives a file without a name this one, in one step with taking it from what has it: that hands on mode, owner and
     /// extended attributes, and lives on as far as it is open or has other names.
-    pub async fn put_in_place(&self, handle: Handle, parent: Inode, name: &[u8]) -> Result<()> {
+    pub async fn put_in_place(
+        &self,
+        handle: Handle,
+        (parent, name): (Inode, &[u8]),
+        taken: IfTaken,
+    ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
         self.inner
             .operate(
@@ -149,7 +155,8 @@ impl Volume {
                 |view, core, context| {
                     let device = core.device()?;
                     let open = |inode| core.handles.state(inode);
-                    unnamed::put_in_place(view, *context, inode, (parent, name), open, device)
+                    let place = (parent, name);
+                    unnamed::put_in_place(view, *context, inode, place, taken, open, device)
                 },
                 |core, removed| {
                     core.handles.note_named(inode);

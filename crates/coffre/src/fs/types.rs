@@ -185,6 +185,14 @@ pub struct Owner {
     /// Bits of them that are not granted, unless the directory's default access list says who may do what.
     pub umask: u32,
 }
+/// What becomes of a name that is taken already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfTaken {
+    /// Who has it loses it.
+    Replace,
+    /// Who has it keeps it, and the operation is refused.
+    Refuse,
+}
 /// What rename does with an existing target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RenameMode {

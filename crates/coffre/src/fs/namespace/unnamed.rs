@@ -28,6 +28,7 @@ use crate::fs::namespace::view::Step;
 use crate::fs::namespace::view::View;
 use crate::fs::namespace::xattr::LISTED;
 use crate::fs::types::Attributes;
+use crate::fs::types::IfTaken;
 use crate::fs::types::Make;
 use crate::fs::types::Owner;
 use crate::tree::Resident;
@@ -56,13 +57,14 @@ pub fn make_unnamed<R: Resident>(
     draft.finish(attributes)
 }
 
-/// Gives an unnamed file its name. What had the name before loses it in the same moment, and hands on who may do what with it:
+/// Gives an unnamed file its name. What had the name before loses it, if it may be replaced, in the same moment, and hands on who may do what with it:
 /// mode, owner, extended attributes.
 pub fn put_in_place<R: Resident>(
     view: &View<R>,
     context: Context,
     inode: Inode,
     (parent, name): (Inode, &[u8]),
+    taken: IfTaken,
     open: impl Fn(Inode) -> InodeOpen,
     device: DeviceId,
 ) -> Step<Outcome<Option<Removed>>> {
@@ -79,6 +81,7 @@ pub fn put_in_place<R: Resident>(
     draft.modified(parent)?;
     let removed = match view.entry(parent, name)? {
         None => None,
+        Some(_) if taken == IfTaken::Refuse => return Err(Refusal::Exists.into()),
         Some(old) if old.kind == FileKind::Directory => return Err(Refusal::IsDirectory.into()),
         Some(old) => {
             if old.kind == FileKind::Regular {

@@ -9,6 +9,7 @@ use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 
 use crate::error::Refusal;
+use crate::fs::types::IfTaken;
 use crate::fs::types::RenameMode;
 
 pub(super) type Answer<T> = Result<T, Refusal>;
@@ -213,7 +214,12 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn put_in_place(&mut self, inode: Inode, to: (Inode, &[u8])) -> Answer<()> {
+    pub(super) fn put_in_place(
+        &mut self,
+        inode: Inode,
+        to: (Inode, &[u8]),
+        taken: IfTaken,
+    ) -> Answer<()> {
         self.living(to.0)?;
         if !self.open.contains(&inode) || self.nlink(inode) > 0 {
             return Err(Refusal::NoEntry);
@@ -223,6 +229,9 @@ impl Model {
         }
         let target = self.lookup(to.0, to.1).ok();
         if let Some(target) = target {
+            if taken == IfTaken::Refuse {
+                return Err(Refusal::Exists);
+            }
             let old = self.node(target)?.clone();
             if old.is_directory() {
                 return Err(Refusal::IsDirectory);

@@ -14,6 +14,7 @@ use crate::fs::namespace::tests::model::Model;
 use crate::fs::namespace::tests::world::DEVICE;
 use crate::fs::namespace::tests::world::World;
 use crate::fs::types::Allocate;
+use crate::fs::types::IfTaken;
 use crate::fs::types::Make;
 use crate::fs::types::Owner;
 use crate::fs::types::RenameMode;
@@ -161,14 +162,18 @@ impl Pair {
                 let made = made.map(|made| (made.inode, made.nlink));
                 assert_eq!(made, model.map(|()| (inode, 0)));
             }
-            Operation::PutInPlace(inode, parent, choice) => {
+            Operation::PutInPlace(inode, parent, choice, replaces) => {
+                let taken = match replaces {
+                    true => IfTaken::Replace,
+                    false => IfTaken::Refuse,
+                };
                 let (inode, parent) = (self.orphan(inode), self.directory(parent));
                 let name = name(choice);
                 let put = self.world.run(|view, context| {
                     let place = (parent, &name[..]);
-                    namespace::put_in_place(view, context, inode, place, open, DEVICE)
+                    namespace::put_in_place(view, context, inode, place, taken, open, DEVICE)
                 });
-                let model = self.model.put_in_place(inode, (parent, &name));
+                let model = self.model.put_in_place(inode, (parent, &name), taken);
                 assert_eq!(put.map(|_| ()), model);
             }
             Operation::Link(inode, parent, choice) => {

@@ -53,8 +53,10 @@ const COMMON: &[&str] = &[
     "hunter",
 ];
 
-/// `None` if it is good enough, otherwise what to do.
+/// Whether a passphrase is too weak for a vault, whose provider may guess for years: `None` if it is good enough, otherwise
+/// what to do. A newline at its end does not count.
 pub fn weakness(passphrase: &str) -> Option<String> {
+    let passphrase = passphrase.trim_end_matches(['\r', '\n']);
     if words(passphrase) >= WORDS || bits(passphrase) >= ENOUGH {
         return None;
     }
