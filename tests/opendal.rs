@@ -444,7 +444,8 @@ async fn etags_change_with_the_content_and_only_with_it() {
     assert_eq!(listed.metadata().etag(), Some(&*etag));
     operator.read("file").await.unwrap();
     assert_eq!(operator.stat("file").await.unwrap().etag(), Some(&*etag));
-    // Of the same length, in place and as a replacement.
+    // Of the same length, in place and as a replacement. The system's clock ticks every 4 ms.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let open = coffre::OpenOptions::new().write(true).to_owned();
     let in_place = files.open_with("file", &open).await.unwrap();
     in_place.write_at(0, "two".into()).await.unwrap();

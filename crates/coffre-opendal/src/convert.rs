@@ -59,7 +59,8 @@ pub(crate) fn metadata(found: &FileMetadata) -> Metadata {
     metadata.build()
 }
 
-/// Another one for whatever content a path has had: every change of it moves `ctime`, and a replacement has another inode.
+/// Another one for whatever content a path has had: a replacement has another inode, and every change in place moves `ctime`,
+/// by a tick of the system at least.
 fn etag(found: &FileMetadata) -> String {
     let (inode, changed) = (found.inode.0, found.ctime);
     format!(

@@ -1,9 +1,10 @@
 //! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask bench`, `cargo xtask posix`,
-//! `cargo xtask soak`.
+//! `cargo xtask soak`, `cargo xtask wheel`.
 
 mod bench;
 mod garage;
 mod posix;
+mod python;
 mod release;
 mod run;
 mod setup;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "posix" => posix::run(&rest),
         "soak" => soak::run(&rest),
+        "wheel" => python::wheel(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
+cargo xtask wheel           the Python package for others, in target/wheels
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
 cargo xtask bench           speed of the parts, and beside a plain folder, the limit of FUSE and installed peers
 cargo xtask bench wan       far from the store: round trips, requests and bytes, beside installed peers

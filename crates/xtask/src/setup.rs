@@ -11,7 +11,7 @@ use crate::run::has;
 use crate::run::run;
 
 /// Programs that tests run on the mount, and the Debian packages they come in.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("sqlite3", "sqlite3"),
@@ -22,6 +22,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("systemd-analyze", "systemd"),
     ("gcore", "gdb"),
     ("script", "bsdutils"),
+    ("cadaver", "cadaver"),
+    ("litmus", "litmus"),
 ];
 /// What the reference reader is written with.
 const PYTHON: [&str; 4] = ["cryptography", "argon2-cffi", "blake3", "zstandard"];
@@ -89,26 +91,33 @@ pub fn suites(target: &Path) {
     }
 }
 
-/// A Python with the packages of the reference reader, if one can be had.
+/// What the package's tests need.
+const REQUIREMENTS: &str = "bindings/python/tests/requirements.txt";
+
+/// A Python with the packages of the reference reader and of the tests of the bindings, if one can be had.
 pub fn python(target: &Path) -> Option<PathBuf> {
-    let folder = target.join("reader-venv");
+    let folder = target.join("venv");
     let python = folder.join("bin/python3");
     let ready = folder.join("ready");
-    if ready.exists() {
-        return Some(python);
-    }
     let build = || -> Result<()> {
+        let wanted = std::fs::read_to_string(REQUIREMENTS)?;
+        if std::fs::read_to_string(&ready).is_ok_and(|known| known == wanted) {
+            return Ok(());
+        }
+        println!("set-up: packages for Python");
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
         run(Command::new(&python)
             .args(["-m", "pip", "install", "--quiet"])
-            .args(PYTHON))?;
-        Ok(std::fs::write(&ready, "")?)
+            .args(PYTHON)
+            .args(["--requirement", REQUIREMENTS]))?;
+        Ok(std::fs::write(&ready, wanted)?)
     };
     match build() {
         Ok(()) => Some(python),
         Err(error) => {
             println!(
-                "set-up: no Python for the reference reader ({error:#}); its test says that it is skipped"
+                "set-up: no Python with packages ({error:#}); tests of the reference reader and of the Python \
+                 package are skipped"
             );
             None
         }

@@ -33,7 +33,7 @@ pub fn run(filter: &[String]) -> Result<()> {
     } else {
         tests.args(["test", "--workspace", "--no-fail-fast"]);
     }
-    if let Some(python) = python {
+    if let Some(python) = &python {
         tests.env("COFFRE_PYTHON", python);
     }
     let tested = crate::run::run(tests.args(filter));
@@ -42,6 +42,15 @@ pub fn run(filter: &[String]) -> Result<()> {
     }
     // The runner above does not run the examples in the documentation.
     let mut documented = Command::new("cargo");
-    let documented = crate::run::run(documented.args(["test", "--doc", "--package", "coffre"]));
-    tested.and(documented)
+    documented.args([
+        "test",
+        "--doc",
+        "--package",
+        "coffre",
+        "--package",
+        "coffre-opendal",
+    ]);
+    let documented = crate::run::run(&mut documented);
+    let python = python.map_or(Ok(()), |python| crate::python::test(&python));
+    tested.and(documented).and(python)
 }

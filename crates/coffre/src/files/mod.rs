@@ -50,9 +50,10 @@ use place::components;
 /// The files of a vault, by path.
 ///
 /// Paths begin at the vault's root, with or without a slash. Symbolic links are followed within the vault, by every
-/// method that does not say otherwise. What a method has changed when it returns survives the end of the process; it
-/// survives a power cut after [`sync`](Self::sync) and is in the store after [`publish`](Self::publish), which happens by
-/// itself a few seconds after the last change. A method whose future is dropped has done all of its work or none.
+/// method that does not say otherwise. What a method has changed when it returns is in memory; it reaches the journal on this
+/// machine within a second, at once with [`sync`](Self::sync) or [`close`](Self::close), and survives a kill or a power cut then;
+/// of what comes later, a beginning is kept. It is in the store after [`publish`](Self::publish), which happens by itself a few
+/// seconds after the last change. A method whose future is dropped has done all of its work or none.
 ///
 /// Clones share it. Nothing is checked against permissions: whoever can open the vault can read all of it.
 #[derive(Clone)]

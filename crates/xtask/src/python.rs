@@ -1,0 +1,83 @@
+//! The Python package: its wheel, and its tests in a virtual environment.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::run::run;
+use crate::setup;
+use crate::test::target;
+
+const PACKAGE: &str = "bindings/python";
+
+/// How a wheel is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    /// Beside the tests, with what they have compiled already.
+    Dev,
+    /// For others.
+    Release,
+}
+
+/// `cargo xtask wheel`: the distributable, in `target/wheels`.
+pub fn wheel() -> Result<()> {
+    let target = std::path::absolute(target())?;
+    let python = setup::python(&target).context("a Python with maturin is needed")?;
+    let wheel = build(&python, &target.join("wheels"), Profile::Release)?;
+    println!("{}", wheel.display());
+    Ok(())
+}
+
+/// Builds the wheel, installs it and runs pytest, mypy and a look whether the stubs tell the truth.
+pub fn test(python: &Path) -> Result<()> {
+    let wheels = std::path::absolute(target())?.join("test-wheels");
+    drop(std::fs::remove_dir_all(&wheels));
+    let wheel = build(python, &wheels, Profile::Dev)?;
+    run(Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--force-reinstall",
+            "--no-deps",
+        ])
+        .arg(wheel))?;
+    let tools: [&[&str]; 3] = [
+        &["-X", "dev", "-m", "pytest", "--quiet", "-rs"],
+        &["-m", "mypy"],
+        &["-m", "mypy.stubtest", "coffre._coffre"],
+    ];
+    let python = std::path::absolute(python)?;
+    let failed: Vec<_> = tools
+        .iter()
+        .filter_map(|tool| run(Command::new(&python).current_dir(PACKAGE).args(*tool)).err())
+        .collect();
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+fn build(python: &Path, into: &Path, profile: Profile) -> Result<PathBuf> {
+    let mut maturin = Command::new(python);
+    maturin.args(["-m", "maturin", "build", "--quiet", "--interpreter"]);
+    maturin.arg(python).arg("--out").arg(into);
+    maturin.args(["--manifest-path", "bindings/python/Cargo.toml"]);
+    maturin.args(match profile {
+        Profile::Dev => ["--profile", "dev"].as_slice(),
+        Profile::Release => ["--release", "--strip"].as_slice(),
+    });
+    run(&mut maturin)?;
+    let built = std::fs::read_dir(into)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let wheels = built.filter(|path| path.extension().is_some_and(|end| end == "whl"));
+    let newest = wheels.max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok());
+    match newest {
+        Some(wheel) => Ok(wheel),
+        None => bail!("maturin left no wheel in {}", into.display()),
+    }
+}
