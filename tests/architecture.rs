@@ -64,7 +64,7 @@ fn modules_use_only_lower_modules() {
 fn each_file_says_what_it_is_for_and_leaves_nothing_undone() {
     let undone = ["TO", "DO"].concat();
     let root = crates().join("..");
-    for folder in ["crates", "tests", "benches"] {
+    for folder in ["crates", "bindings", "tests", "benches"] {
         for file in rust_files(&root.join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
             assert!(

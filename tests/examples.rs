@@ -120,6 +120,32 @@ fn an_upload_shows_how_far_it_is() {
 }
 
 #[test]
+fn the_readme_shows_a_program_that_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let shown = readme.split("```rust\n").nth(1).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let program = root.join("crates/coffre/examples/readme.rs");
+    let program = std::fs::read_to_string(program).unwrap();
+    let bare = |text: &str| {
+        let lines: Vec<_> = text.lines().map(str::trim).collect();
+        lines.join("\n")
+    };
+    assert!(bare(&program).contains(bare(shown).trim()), "they differ");
+
+    let machine = Machine::new();
+    let address = machine.dir.path().join("store").display().to_string();
+    let folder = machine.dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("film.mkv"), noise(500_000, 3)).unwrap();
+    let folder = folder.display().to_string();
+    let put = [folder.as_str(), &address, &passphrase(&machine)];
+    output(example(&machine, "encrypt_folder", &put));
+    let told = output(example(&machine, "readme", &[&address]));
+    assert_eq!(told, b"500000 bytes\n");
+}
+
+#[test]
 fn a_service_shares_one_vault_among_its_requests() {
     let machine = Machine::new();
     let address = machine.dir.path().join("store").display().to_string();

@@ -365,6 +365,10 @@ async fn bad_input_is_refused_by_name() {
         refusal(files.write("/none/x", "x").await).0,
         Refusal::NoEntry
     );
+    for all in ["", "/", "/folder/..", "."] {
+        assert_eq!(refusal(files.remove_all(all).await).0, Refusal::Invalid);
+    }
+    assert_eq!(files.read("/folder/file").await.unwrap(), "content");
     assert_eq!(refusal(files.write("", "x").await).0, Refusal::Invalid);
     assert_eq!(refusal(files.write("/", "x").await).0, Refusal::Invalid);
     assert_eq!(refusal(files.write("/loop", "x").await).0, Refusal::Loop);

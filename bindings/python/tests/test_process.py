@@ -187,6 +187,25 @@ def test_a_forked_child_gets_an_error_and_disturbs_nobody(place: Place) -> None:
         assert vault.read_bytes("/f") == b"x" * 3_000_000
 
 
+def test_a_child_that_lives_on_does_not_keep_the_vault(place: Place) -> None:
+    vault = place.open()
+    process = os.fork()
+    if process == 0:
+        try:
+            signal.alarm(60)
+            time.sleep(50)
+        finally:
+            os._exit(0)
+    try:
+        vault.write_bytes("/f", b"x")
+        vault.close()
+        with place.open() as again:
+            assert again.read_bytes("/f") == b"x"
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+
+
 def test_other_threads_run_while_a_call_waits(vault: coffre.Vault) -> None:
     counted = 0
     stop = threading.Event()

@@ -45,5 +45,6 @@ cargo xtask garage          the S3 tests against a real Garage server, installed
 cargo xtask bench           speed of the parts, and beside a plain folder, the limit of FUSE and installed peers
 cargo xtask bench wan       far from the store: round trips, requests and bytes, beside installed peers
 cargo xtask bench growth    what a vault costs with ten thousand files, and with a million
+cargo xtask bench library   the Python package beside the library it is made of, and beside rclone
 cargo xtask posix           pjdfstest, fsx and fio on a mount, in full
 cargo xtask soak            a long life of a mount, with its memory, handles, disk and pace watched";

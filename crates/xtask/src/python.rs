@@ -32,21 +32,21 @@ pub fn wheel() -> Result<()> {
     Ok(())
 }
 
+/// A Python that has the package as others get it.
+pub fn with_wheel() -> Result<PathBuf> {
+    let target = std::path::absolute(target())?;
+    let python = setup::python(&target).context("a Python with maturin is needed")?;
+    let wheel = build(&python, &target.join("wheels"), Profile::Release)?;
+    install(&python, &wheel)?;
+    Ok(python)
+}
+
 /// Builds the wheel, installs it and runs pytest, mypy and a look whether the stubs tell the truth.
 pub fn test(python: &Path) -> Result<()> {
     let wheels = std::path::absolute(target())?.join("test-wheels");
     drop(std::fs::remove_dir_all(&wheels));
     let wheel = build(python, &wheels, Profile::Dev)?;
-    run(Command::new(python)
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--force-reinstall",
-            "--no-deps",
-        ])
-        .arg(wheel))?;
+    install(python, &wheel)?;
     let tools: [&[&str]; 3] = [
         &["-X", "dev", "-m", "pytest", "--quiet", "-rs"],
         &["-m", "mypy"],
@@ -61,6 +61,12 @@ pub fn test(python: &Path) -> Result<()> {
         None => Ok(()),
         Some(error) => Err(error),
     }
+}
+
+fn install(python: &Path, wheel: &Path) -> Result<()> {
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet"]);
+    run(pip.args(["--force-reinstall", "--no-deps"]).arg(wheel))
 }
 
 fn build(python: &Path, into: &Path, profile: Profile) -> Result<PathBuf> {

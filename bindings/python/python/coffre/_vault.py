@@ -82,7 +82,7 @@ def open(
     The secrets and ``options`` are those of :func:`init`; a recovery code is good as a passphrase.
 
     :param cache_dir: Where sealed parts of a store elsewhere are kept [``$XDG_CACHE_HOME/coffre``].
-    :param read_only: Changes nothing, and lets others have the vault open meanwhile.
+    :param read_only: Changes nothing. Other machines may have the vault open meanwhile, and so may other readers of this one.
     :param memory: The bound of memory, in bytes [512 MiB].
     :param cache: The bound of the local cache, in bytes [10 GiB; none where the store is a folder of this machine].
     :raises NoVaultError: if there is no vault.
@@ -389,12 +389,8 @@ class Vault:
     def rmtree(self, path: AnyPath) -> None:
         """Removes a folder with everything below."""
         name = _encoded(path)
-        mode, inode, *_ = self._core.stat(name, False)
-        if not _stat.S_ISDIR(mode):
+        if not _stat.S_ISDIR(self._core.stat(name, False)[0]):
             raise NotADirectoryError(20, os.strerror(20), os.fsdecode(name))
-        if inode == self._core.stat(b"/", False)[1]:
-            # Before anything is gone: the root itself cannot go.
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), os.fsdecode(name))
         self._core.remove_all(name)
 
     # Names

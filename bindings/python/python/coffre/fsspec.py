@@ -132,7 +132,7 @@ class CoffreFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     @property
     def vault(self) -> Vault:
-        """The vault. One that was opened by its address is opened again after it was closed, as fsspec keeps file systems
+        """The vault. One that was opened by its address is opened again after it was closed: fsspec keeps file systems
         for ever."""
         if self._address is not None and self._vault.closed:
             self._vault = _shared(self._address, self._options)

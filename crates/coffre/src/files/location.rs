@@ -71,7 +71,8 @@ impl Location {
         self
     }
 
-    /// Opens for reading only: nothing is written to the store, and others may have the vault open.
+    /// Opens for reading only: nothing is written to the store. Other machines may have the vault open meanwhile, and so may
+    /// other readers of this one.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;

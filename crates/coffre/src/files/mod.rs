@@ -269,6 +269,8 @@ impl Filesystem {
         use futures::TryStreamExt;
         let path = path.as_ref();
         let found = self.find(path, Follow::No).await?;
+        // What cannot be removed itself, as the root, keeps what is in it.
+        self.place(path).await?;
         if found.kind == FileKind::Directory {
             let entries = entries::list(self, found.inode, path).await?;
             let below: Vec<Entry> = entries.try_collect().await?;

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(50);
 pub struct StateDir {
     path: PathBuf,
     access: Access,
-    /// Holds the flock; closing it releases the lock.
+    /// Holds the flock, until it is dropped.
     lock: File,
 }
 
@@ -173,6 +173,15 @@ fn make_folder(root: &Path, path: &Path) -> Result<()> {
     File::open(root)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| Error::io("sync", root, error))
+}
+
+impl Drop for StateDir {
+    /// Closing the file is not enough where a child of this process has a copy of it.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.lock, FlockOperation::Unlock) {
+            log::warn!("unlocking {}: {error}", self.path.display());
+        }
+    }
 }
 
 fn operation(access: Access) -> FlockOperation {
