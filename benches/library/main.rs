@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Instant;
@@ -18,6 +19,9 @@ use tokio::io::AsyncWriteExt;
 const PASSPHRASE: &str = "correct horse battery staple";
 const SMALL_FILES: usize = 10_000;
 const SMALL: usize = 4096;
+/// Where S3 is served, to whoever knows this key; on this machine alone.
+const ADDRESS: &str = "127.0.0.1:19043";
+const KEY: &str = "measured";
 
 struct Asked {
     python: PathBuf,
@@ -107,12 +111,14 @@ impl Place {
         Ok(seconds)
     }
 
-    /// Seconds that a measurement in Python takes.
-    fn by_python(&self, python: &Path, what: &str) -> Result<f64> {
+    /// Seconds that a measurement in Python takes, of the vault at an address.
+    fn by_python(&self, python: &Path, what: &str, address: &str) -> Result<f64> {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/library/python.py");
         let output = Command::new(python)
             .args([program, what])
-            .args([self.at("store"), self.at("state"), self.at("passphrase")])
+            .args([address, &self.at("state"), &self.at("passphrase")])
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", KEY)
             .stderr(Stdio::inherit())
             .output()
             .context("cannot start Python")?;
@@ -120,8 +126,8 @@ impl Place {
         told.trim().parse().context("Python measured nothing")
     }
 
-    /// Seconds that `rclone copy` takes for as many files as small; `None` where it is not installed.
-    fn by_rclone(&self, round: usize) -> Result<Option<f64>> {
+    /// Seconds that `rclone copy` takes for as many files, into a crypt remote over another remote.
+    fn by_rclone(&self, over: &str) -> Result<f64> {
         let source = self.folder.path().join("small");
         if !source.exists() {
             std::fs::create_dir(&source)?;
@@ -133,31 +139,55 @@ impl Place {
         }
         let obscured = Command::new("rclone")
             .args(["obscure", PASSPHRASE])
-            .output();
-        let Ok(obscured) = obscured else {
-            return Ok(None);
-        };
+            .output()?;
         let obscured = String::from_utf8(obscured.stdout)?;
         let config = format!(
-            "[sealed]\ntype = crypt\nremote = {}\npassword = {}\n",
-            self.at(&format!("rclone-{round}")),
+            "[sealed]\ntype = crypt\nremote = {over}\npassword = {}\n\n\
+             [s3]\ntype = s3\nprovider = Other\naccess_key_id = {KEY}\nsecret_access_key = {KEY}\n\
+             endpoint = http://{ADDRESS}\n",
             obscured.trim(),
         );
         std::fs::write(self.at("rclone.conf"), config)?;
         let begin = Instant::now();
         let status = Command::new("rclone")
-            .args([
-                "--config",
-                &self.at("rclone.conf"),
-                "copy",
-                &self.at("small"),
-                "sealed:",
-            ])
+            .args(["--config", &self.at("rclone.conf")])
+            .args(["copy", &self.at("small"), "sealed:"])
             .status()?;
         if !status.success() {
             bail!("rclone copy: {status}");
         }
-        Ok(Some(begin.elapsed().as_secs_f64()))
+        Ok(begin.elapsed().as_secs_f64())
+    }
+
+    /// An S3 server over a folder, which is rclone's own.
+    fn serve(&self) -> Result<Server> {
+        std::fs::create_dir_all(self.folder.path().join("s3/vault"))?;
+        std::fs::create_dir_all(self.folder.path().join("s3/rclone"))?;
+        let child = Command::new("rclone")
+            .args(["serve", "s3", "--config", "", "--addr", ADDRESS])
+            .arg(format!("--auth-key={KEY},{KEY}"))
+            .arg(self.folder.path().join("s3"))
+            .stderr(Stdio::null())
+            .spawn()?;
+        let server = Server(child);
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(ADDRESS).is_err() {
+            if begin.elapsed().as_secs() > 10 {
+                bail!("rclone does not serve");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Ok(server)
+    }
+}
+
+/// Stops it in any case.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -167,55 +197,87 @@ fn fill(into: &mut [u8]) -> Result<()> {
     Ok(std::fs::File::open("/dev/urandom")?.read_exact(into)?)
 }
 
-fn median(mut seconds: Vec<f64>) -> f64 {
+fn median(seconds: &[f64]) -> f64 {
+    let mut seconds = seconds.to_vec();
     seconds.sort_by(f64::total_cmp);
     seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Many small files to one kind of store, in seconds.
+#[derive(Default, serde::Serialize)]
+struct Small {
+    python: Vec<f64>,
+    rclone_crypt: Vec<f64>,
+}
+
+impl Small {
+    fn tell(&self, place: &str) {
+        let (python, rclone) = (median(&self.python), median(&self.rclone_crypt));
+        println!(
+            "{SMALL_FILES} files of {SMALL} bytes to {place}: Python with publish {python:.2} s"
+        );
+        println!(
+            "  rclone copy into a crypt remote {rclone:.2} s: {:.1} times as long (bar 5)",
+            rclone / python
+        );
+    }
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let asked = Asked::parse()?;
     let place = Place::make(asked.bytes).await?;
+    let folder = place.at("store");
     let (mut rust, mut python) = (Vec::new(), Vec::new());
     for _ in 0..asked.rounds {
         rust.push(place.read_by_rust().await?);
-        python.push(place.by_python(&asked.python, "read")?);
+        python.push(place.by_python(&asked.python, "read", &folder)?);
     }
-    let (mut small, mut rclone) = (Vec::new(), Vec::new());
-    for round in 0..asked.rounds {
-        small.push(place.by_python(&asked.python, "write")?);
-        rclone.extend(place.by_rclone(round)?);
+    let gibibytes = asked.bytes as f64 / f64::from(1 << 30);
+    let rates = (gibibytes / median(&rust), gibibytes / median(&python));
+    println!(
+        "read {gibibytes} GiB: Rust {:.2} GiB/s, Python {:.2} GiB/s",
+        rates.0, rates.1
+    );
+    println!("  Python beside Rust: {:.2} (bar 0.80)", rates.1 / rates.0);
+
+    let (mut here, mut in_s3) = (Small::default(), Small::default());
+    if Command::new("rclone")
+        .arg("version")
+        .stdout(Stdio::null())
+        .status()
+        .is_ok()
+    {
+        let _server = place.serve()?;
+        let bucket = format!("s3://vault?region=us-east-1&endpoint=http://{ADDRESS}");
+        place.by_python(&asked.python, "init", &bucket)?;
+        for round in 0..asked.rounds {
+            here.python
+                .push(place.by_python(&asked.python, "write", &folder)?);
+            here.rclone_crypt
+                .push(place.by_rclone(&place.at(&format!("rclone-{round}")))?);
+            in_s3
+                .python
+                .push(place.by_python(&asked.python, "write", &bucket)?);
+            in_s3
+                .rclone_crypt
+                .push(place.by_rclone(&format!("s3:rclone/{round}"))?);
+        }
+        here.tell("a folder");
+        in_s3.tell("S3 on this machine");
+    } else {
+        println!("rclone is not installed: nothing to measure small files beside");
     }
     let told = serde_json::json!({
         "bytes": asked.bytes,
-        "rounds": asked.rounds,
         "read_rust": rust,
         "read_python": python,
         "small_files": SMALL_FILES,
-        "write_python": small,
-        "write_rclone_crypt": rclone,
+        "small_to_folder": here,
+        "small_to_s3": in_s3,
     });
     if let Some(file) = &asked.json {
         std::fs::write(file, serde_json::to_string_pretty(&told)?)?;
-    }
-    let gibibytes = asked.bytes as f64 / f64::from(1 << 30);
-    let (rust, python) = (median(rust), median(python));
-    println!(
-        "read {gibibytes} GiB: Rust {:.2} GiB/s, Python {:.2} GiB/s",
-        gibibytes / rust,
-        gibibytes / python
-    );
-    println!("  Python beside Rust: {:.2} (bar 0.80)", rust / python);
-    let small = median(small);
-    println!("write {SMALL_FILES} files of {SMALL} bytes and publish: Python {small:.2} s");
-    if rclone.is_empty() {
-        println!("  rclone is not installed");
-    } else {
-        let rclone = median(rclone);
-        println!(
-            "  rclone copy into a crypt remote {rclone:.2} s: {:.1} times as long (bar 5)",
-            rclone / small
-        );
     }
     Ok(())
 }

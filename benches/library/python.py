@@ -1,4 +1,4 @@
-"""One measurement of the Python package, told as seconds: ``read VAULT STATE PASSPHRASE_FILE`` or ``write …``."""
+"""One measurement of the Python package, told as seconds: ``read|write|init VAULT STATE PASSPHRASE_FILE``."""
 
 import os
 import sys
@@ -7,6 +7,12 @@ import time
 import coffre
 
 what, address, state, passphrase = sys.argv[1:]
+begin = time.perf_counter()
+if what == "init":
+    coffre.init(address, passphrase_file=passphrase, state_dir=state, light_kdf=True)
+    seconds = time.perf_counter() - begin
+    print(seconds)
+    sys.exit()
 with coffre.open(address, passphrase_file=passphrase, state_dir=state) as vault:
     if what == "read":
         begin = time.perf_counter()

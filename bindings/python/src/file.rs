@@ -130,7 +130,7 @@ pub(crate) fn read<'py>(
     }
     let mut filled = 0;
     let bytes = PyBytes::new_with(py, length, |into| {
-        filled = wait(py, fill(file, start, into))?;
+        filled = wait(py, file.read_into(start, into))?;
         Ok(())
     })?;
     if filled == length {
@@ -140,23 +140,6 @@ pub(crate) fn read<'py>(
     use pyo3::types::PyBytesMethods;
     let there = bytes.as_bytes().get(..filled).unwrap_or_default();
     Ok(PyBytes::new(py, there))
-}
-
-async fn fill(file: &File, start: u64, into: &mut [u8]) -> coffre::Result<usize> {
-    let mut filled = 0;
-    for part in into.chunks_mut(4 * STEP) {
-        let at = start + filled as u64;
-        let bytes = file.read_at(at..at + part.len() as u64).await?;
-        let Some(there) = part.get_mut(..bytes.len()) else {
-            break;
-        };
-        there.copy_from_slice(&bytes);
-        filled += bytes.len();
-        if bytes.len() < part.len() {
-            break;
-        }
-    }
-    Ok(filled)
 }
 
 /// Writes step by step, and counts what is done.

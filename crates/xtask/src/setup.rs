@@ -67,7 +67,8 @@ pub fn suite(target: &Path, name: &str) -> Result<()> {
     }
     println!("set-up: building {name}");
     run(Command::new("cargo")
-        .args(["install", "--quiet", name, "--root"])
+        // What they spend their time in is the system.
+        .args(["install", "--debug", "--quiet", name, "--root"])
         .arg(root)
         // Where its own build is cleared away, and not kept beside ours.
         .env_remove("CARGO_TARGET_DIR"))

@@ -1,5 +1,6 @@
 //! An open file, with a place in it: for streaming, and for reading and writing here and there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -40,6 +41,8 @@ use crate::fs::Volume;
 const STEP: usize = 1024 * 1024;
 /// What a range is read in, in bytes.
 const PART: u64 = 4 * 1024 * 1024;
+/// Parts of a range that are opened at a time, while another is handed over.
+const AHEAD: usize = 3;
 
 /// How a file is to be opened; as [`std::fs::OpenOptions`].
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +187,11 @@ impl Open {
         let found = self.volume.attributes_of(self.handle).await;
         found.map_err(|error| error.at(&self.path))
     }
+
+    async fn read(&self, offset: u64, size: u32) -> Result<Bytes> {
+        let read = self.volume.read(self.handle, offset, size).await;
+        read.map_err(|error| error.at(&self.path))
+    }
 }
 
 impl Drop for Open {
@@ -250,26 +258,65 @@ impl File {
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         let size = self.metadata().await?.size;
         let range = range.start..range.end.min(size);
-        let mut joined = BytesMut::new();
-        let mut at = range.start;
+        let length = range.end.saturating_sub(range.start);
+        if length <= PART {
+            return match length {
+                0 => Ok(Bytes::new()),
+                _ => self.open.read(range.start, length as u32).await,
+            };
+        }
+        let mut joined = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+        self.read_parts(range, |part| joined.extend_from_slice(part))
+            .await?;
+        Ok(joined.freeze())
+    }
+
+    /// Fills memory of the caller's with the bytes from `offset` on; answers how many there were. Dropped, it has filled some.
+    pub async fn read_into(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
+        let size = self.metadata().await?.size;
+        let end = offset.saturating_add(into.len() as u64).min(size);
+        let mut filled = 0;
+        let fill = |part: &[u8]| {
+            if let Some(room) = into.get_mut(filled..filled + part.len()) {
+                room.copy_from_slice(part);
+                filled += part.len();
+            }
+        };
+        self.read_parts(offset..end, fill).await?;
+        Ok(filled)
+    }
+
+    /// Hands over a range part by part, in order; the next ones are opened meanwhile.
+    async fn read_parts(&self, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<()> {
+        let mut coming = VecDeque::new();
+        let (mut at, mut asked) = (range.start, range.start);
         while at < range.end {
-            let part = self
-                .read_some(at, (range.end - at).min(PART) as u32)
-                .await?;
+            while coming.len() < AHEAD && asked < range.end {
+                let size = (range.end - asked).min(PART);
+                let (open, from) = (self.open.clone(), asked);
+                let read = async move { open.read(from, size as u32).await };
+                coming.push_back(self.open.runtime.spawn(read));
+                asked += size;
+            }
+            let Some(part) = coming.pop_front() else {
+                break;
+            };
+            let part = part.await.unwrap_or_else(|error| {
+                Err(Error::io("read", self.path(), io::Error::other(error)))
+            })?;
             if part.is_empty() {
                 break;
             }
+            take(&part);
             let length = part.len() as u64;
-            if at == range.start && at + length == range.end {
-                return Ok(part);
+            if length < (range.end - at).min(PART) {
+                // The next ones begin where this one ended.
+                coming.clear();
+                asked = at + length;
             }
-            if joined.is_empty() {
-                joined.reserve(usize::try_from(range.end - range.start).unwrap_or(0));
-            }
-            joined.extend_from_slice(&part);
             at += length;
         }
-        Ok(joined.freeze())
+        Ok(())
     }
 
     /// Writes all of this at a place, wherever a stream is.
@@ -345,11 +392,6 @@ impl File {
         self.doing.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read_some(&self, offset: u64, size: u32) -> Result<Bytes> {
-        let read = self.open.volume.read(self.open.handle, offset, size).await;
-        read.map_err(|error| error.at(self.path()))
-    }
-
     fn poll_settle(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if let Doing::Writing(task) = self.doing() {
             let written = ready!(task.poll_unpin(cx));
@@ -417,13 +459,7 @@ impl AsyncRead for File {
             }
             let (open, position) = (self.open.clone(), self.position);
             let size = into.remaining().min(STEP) as u32;
-            *self.doing() = Doing::Reading(
-                async move {
-                    let read = open.volume.read(open.handle, position, size).await;
-                    read.map_err(|error| error.at(&open.path))
-                }
-                .boxed(),
-            );
+            *self.doing() = Doing::Reading(async move { open.read(position, size).await }.boxed());
         }
         Poll::Ready(Ok(()))
     }
