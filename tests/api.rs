@@ -24,6 +24,60 @@ struct Sources {
 
 #[test]
 fn the_public_interface_is_as_written() {
+    let (sources, names) = sources();
+    let mut written = String::new();
+    for name in names {
+        let described = sources.iter().find_map(|sources| sources.describe(&name));
+        written.push_str(&described.unwrap_or_else(|| panic!("{name} is defined nowhere")));
+        written.push('\n');
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/coffre/API.txt");
+    if std::env::var_os("COFFRE_WRITE_API").is_some() {
+        std::fs::write(&file, &written).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        known == written,
+        "the public interface changed; look at the change, then COFFRE_WRITE_API=1 writes {}",
+        file.display()
+    );
+}
+
+#[test]
+fn every_method_has_an_example() {
+    let (sources, names) = sources();
+    let mut without = Vec::new();
+    for (sources, name) in sources
+        .iter()
+        .flat_map(|sources| names.iter().map(move |name| (sources, name)))
+    {
+        let own = sources.aliases.get(name).unwrap_or(name);
+        for found in sources.impls.get(own).into_iter().flatten() {
+            for item in &found.items {
+                let documented = attributes(item).to_vec();
+                let text: String = documented
+                    .iter()
+                    .map(|line| line.to_token_stream().to_string())
+                    .collect();
+                let shown = found.trait_.is_none()
+                    && !is_hidden(&documented)
+                    && matches!(item, ImplItem::Fn(_));
+                if let Some(method) = method(name, item).filter(|_| shown && !text.contains("```"))
+                {
+                    without.push(method);
+                }
+            }
+        }
+    }
+    assert!(
+        without.is_empty(),
+        "without an example:\n{}",
+        without.join("\n")
+    );
+}
+
+/// What the sources define, and which of it the root of the library shows.
+fn sources() -> ([Sources; 2], Vec<String>) {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap()
@@ -37,22 +91,7 @@ fn the_public_interface_is_as_written() {
         sources
     });
     let lib = std::fs::read_to_string(crates.join("coffre/src/lib.rs")).unwrap();
-    let mut written = String::new();
-    for name in exported(&syn::parse_file(&lib).unwrap()) {
-        let described = sources.iter().find_map(|sources| sources.describe(&name));
-        written.push_str(&described.unwrap_or_else(|| panic!("{name} is defined nowhere")));
-        written.push('\n');
-    }
-    let file = crates.join("coffre/API.txt");
-    if std::env::var_os("COFFRE_WRITE_API").is_some() {
-        std::fs::write(&file, &written).unwrap();
-    }
-    let known = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        known == written,
-        "the public interface changed; look at the change, then COFFRE_WRITE_API=1 writes {}",
-        file.display()
-    );
+    (sources, exported(&syn::parse_file(&lib).unwrap()))
 }
 
 /// Names that the root re-exports.
@@ -90,6 +129,7 @@ impl Sources {
                     self.take_alias(&found.tree);
                     continue;
                 }
+                Item::Impl(found) if is_hidden(&found.attrs) => continue,
                 Item::Impl(found) => {
                     let name = found.self_ty.to_token_stream().to_string();
                     self.impls.entry(name).or_default().push(found.clone());
@@ -128,7 +168,13 @@ impl Sources {
                 Some((_, path, _)) => {
                     lines.push(format!("impl {} for {name}", path.to_token_stream()));
                 }
-                None => lines.extend(found.items.iter().filter_map(|item| method(name, item))),
+                None => {
+                    let shown = found
+                        .items
+                        .iter()
+                        .filter(|item| !is_hidden(attributes(item)));
+                    lines.extend(shown.filter_map(|item| method(name, item)));
+                }
             }
         }
         lines.sort();
@@ -144,6 +190,22 @@ impl Sources {
         }
         Some(text)
     }
+}
+
+fn attributes(item: &ImplItem) -> &[syn::Attribute] {
+    match item {
+        ImplItem::Fn(found) => &found.attrs,
+        ImplItem::Const(found) => &found.attrs,
+        _ => &[],
+    }
+}
+
+/// Whether the documentation leaves it out.
+fn is_hidden(attributes: &[syn::Attribute]) -> bool {
+    let text = |attribute: &syn::Attribute| attribute.meta.to_token_stream().to_string();
+    attributes
+        .iter()
+        .any(|attribute| text(attribute) == "doc (hidden)")
 }
 
 fn is_public(item: &Item) -> bool {

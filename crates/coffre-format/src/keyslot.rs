@@ -108,16 +108,36 @@ pub enum Secret {
 
 impl Secret {
     /// A passphrase, as [`Passphrase::new`] takes it.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::Secret;
+    /// let secret = Secret::passphrase("correct horse battery staple\n")?;
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn passphrase(text: impl AsRef<[u8]>) -> Result<Self> {
         Passphrase::new(text.as_ref()).map(Self::Passphrase)
     }
 
     /// The bytes of a key file, as [`KeyFile::new`] takes them.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::{KeyFile, Secret};
+    /// # let file = KeyFile::generate()?;
+    /// let secret = Secret::key_file(file.as_bytes())?;
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn key_file(file: impl AsRef<[u8]>) -> Result<Self> {
         KeyFile::new(file.as_ref()).map(Self::KeyFile)
     }
 
     /// A recovery code, as [`RecoveryCode::parse`] takes it.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::{RecoveryCode, Secret};
+    /// # let typed = RecoveryCode::generate()?.to_text();
+    /// let secret = Secret::recovery_code(&typed)?;
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn recovery_code(text: &str) -> Result<Self> {
         RecoveryCode::parse(text).map(Self::Recovery)
     }
@@ -151,6 +171,13 @@ pub enum Ceiling {
 
 impl Passphrase {
     /// From what was typed or read from a file: UTF-8, one trailing newline stripped, NFC, not empty.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::Passphrase;
+    /// let passphrase = Passphrase::new(b"correct horse battery staple")?;
+    /// assert!(Passphrase::new(b"\n").is_err());
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn new(text: &[u8]) -> Result<Self> {
         let text = std::str::from_utf8(text).map_err(|_| FormatError::BadSecret {
             why: "the passphrase is not UTF-8",
@@ -175,6 +202,12 @@ const KEY_FILE_TITLE: &str =
 
 impl KeyFile {
     /// The text of a new key file: a title line, then 32 random bytes and a checksum in base32.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::KeyFile;
+    /// let text = KeyFile::generate()?; // to be written to a file that nobody else can read
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn generate() -> Result<Zeroizing<String>> {
         let mut bytes = Zeroizing::new([0; 36]);
         let (secret, check) = bytes.split_at_mut(32);
@@ -186,6 +219,13 @@ impl KeyFile {
     }
 
     /// From the bytes of a key file; other files than generated ones are refused.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::KeyFile;
+    /// let key = KeyFile::new(KeyFile::generate()?.as_bytes())?;
+    /// assert!(KeyFile::new(b"any other file").is_err());
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn new(file: &[u8]) -> Result<Self> {
         let bad = FormatError::BadSecret {
             why: "the file is no key file that Coffre generated",
@@ -221,6 +261,12 @@ const CODE_DIGITS: usize = 36;
 
 impl RecoveryCode {
     /// A fresh one.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::RecoveryCode;
+    /// println!("keep this on paper: {}", *RecoveryCode::generate()?.to_text());
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; 20]);
         random::fill(bytes.as_mut())?;
@@ -228,6 +274,12 @@ impl RecoveryCode {
     }
 
     /// As shown to people: nine groups of four.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::RecoveryCode;
+    /// assert_eq!(RecoveryCode::generate()?.to_text().split('-').count(), 9);
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn to_text(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(CODE_DIGITS + 8));
         for (index, digit) in self.digits().iter().enumerate() {
@@ -242,6 +294,14 @@ impl RecoveryCode {
     }
 
     /// As typed by people: case, spaces, hyphens, O for 0, I and L for 1 are forgiven; the checksum is not.
+    ///
+    /// ```
+    /// # use coffre_format::keyslot::RecoveryCode;
+    /// let code = RecoveryCode::generate()?;
+    /// let typed = code.to_text().to_lowercase().replace('-', " ");
+    /// assert_eq!(RecoveryCode::parse(&typed)?.to_text(), code.to_text());
+    /// # Ok::<(), coffre_format::FormatError>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self> {
         let mut digits = Zeroizing::new(Vec::with_capacity(CODE_DIGITS));
         for letter in text
@@ -310,6 +370,7 @@ impl RecoveryCode {
 
 impl Secret {
     /// The kind of slot it opens.
+    #[doc(hidden)]
     pub fn kind(&self) -> SlotKind {
         match self {
             Self::Passphrase(_) => SlotKind::Passphrase,
@@ -352,6 +413,7 @@ impl TryFrom<u8> for SlotKind {
 
 impl KdfParams {
     /// Refuses what is outside floor and ceiling, before anything is derived or allocated.
+    #[doc(hidden)]
     pub fn check(&self, ceiling: Ceiling) -> Result<()> {
         let refused = |why| Err(FormatError::KdfPolicy { why });
         if self.m < Self::FLOOR.m || self.t < Self::FLOOR.t || self.p < 1 {

@@ -266,6 +266,7 @@ fn of_path(path: &Option<String>) -> String {
 
 impl Error {
     /// A failed operation on a local file.
+    #[doc(hidden)]
     pub fn io(
         operation: &'static str,
         path: impl AsRef<Path>,
@@ -297,6 +298,7 @@ impl Error {
 
     /// What a failed operation in the state folder means to whoever wants to begin.
     #[must_use]
+    #[doc(hidden)]
     pub fn at_the_start(self, state: &Path) -> Self {
         match self {
             Self::Io {
@@ -313,6 +315,7 @@ impl Error {
     }
 
     /// What a format error means when it was found in `object`.
+    #[doc(hidden)]
     pub fn of_object(object: impl std::fmt::Display, error: FormatError) -> Self {
         let object = object.to_string();
         match error {
@@ -338,6 +341,16 @@ impl Error {
     }
 
     /// Why a file operation was refused, if that is what happened.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// match files.read("/notes.txt").await {
+    ///     Err(error) if error.refusal() == Some(coffre::Refusal::NoEntry) => println!("no notes yet"),
+    ///     read => drop(read?),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) | Self::At { refusal, .. } => Some(*refusal),
@@ -347,6 +360,7 @@ impl Error {
 
     /// The same error, saying which path it is about.
     #[must_use]
+    #[doc(hidden)]
     pub fn at(self, path: &Path) -> Self {
         match self {
             Self::Refused(refusal) => Self::At {
@@ -368,6 +382,7 @@ impl Error {
     }
 
     /// The same error, naming the file that is affected.
+    #[doc(hidden)]
     pub fn with_path(mut self, file: &str) -> Self {
         if let Self::Missing { path, .. }
         | Self::Truncated { path, .. }
@@ -391,6 +406,7 @@ impl Error {
 
     /// The same without the path of a file: for logs, which lie on the disk unsealed.
     #[must_use]
+    #[doc(hidden)]
     pub fn without_path(&self) -> Self {
         let mut error = self.clone();
         if let Self::Missing { path, .. }

@@ -55,6 +55,11 @@ const COMMON: &[&str] = &[
 
 /// Whether a passphrase is too weak for a vault, whose provider may guess for years: `None` if it is good enough, otherwise
 /// what to do. A newline at its end does not count.
+///
+/// ```
+/// assert!(coffre::weakness("hunter2").is_some());
+/// assert!(coffre::weakness("correct horse battery staple").is_none());
+/// ```
 pub fn weakness(passphrase: &str) -> Option<String> {
     let passphrase = passphrase.trim_end_matches(['\r', '\n']);
     if words(passphrase) >= WORDS || bits(passphrase) >= ENOUGH {

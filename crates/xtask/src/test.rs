@@ -40,16 +40,10 @@ pub fn run(filter: &[String]) -> Result<()> {
     if !filter.is_empty() {
         return tested;
     }
-    // The runner above does not run the examples in the documentation.
+    // The runner above does not run the examples in the documentation. The whole workspace, so that nothing is compiled with
+    // other features than before.
     let mut documented = Command::new("cargo");
-    documented.args([
-        "test",
-        "--doc",
-        "--package",
-        "coffre",
-        "--package",
-        "coffre-opendal",
-    ]);
+    documented.args(["test", "--quiet", "--doc", "--workspace"]);
     let documented = crate::run::run(&mut documented);
     let python = python.map_or(Ok(()), |python| crate::python::test(&python));
     tested.and(documented).and(python)

@@ -35,6 +35,15 @@ pub struct Entry {
 
 impl Entry {
     /// The name in its folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// if let Some(entry) = files.list("/").await?.next().await? {
+    ///     println!("{}", entry.name().display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or_default()
     }
@@ -45,6 +54,16 @@ pub struct Entries(BoxStream<'static, Result<Entry>>);
 
 impl Entries {
     /// The next one; `None` at the end.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let mut entries = files.list("/").await?;
+    /// while let Some(entry) = entries.next().await? {
+    ///     println!("{}", entry.path.display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Result<Option<Entry>> {
         self.0.try_next().await
     }

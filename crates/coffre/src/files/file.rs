@@ -72,47 +72,111 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// Nothing is allowed yet.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().read(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Reading.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().read(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn read(&mut self, read: bool) -> &mut Self {
         self.read = read;
         self
     }
 
     /// Writing.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().write(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn write(&mut self, write: bool) -> &mut Self {
         self.write = write;
         self
     }
 
     /// Writing at the end, wherever that is by then. Two that append at once must agree between themselves.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().append(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn append(&mut self, append: bool) -> &mut Self {
         self.append = append;
         self
     }
 
     /// Emptying a file that is there.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().write(true).truncate(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn truncate(&mut self, truncate: bool) -> &mut Self {
         self.truncate = truncate;
         self
     }
 
     /// Making a file that is not there.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().write(true).create(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create(&mut self, create: bool) -> &mut Self {
         self.create = create;
         self
     }
 
     /// Making a file, and nothing else: one that is there is an error.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().write(true).create_new(true).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn create_new(&mut self, create_new: bool) -> &mut Self {
         self.create_new = create_new;
         self
     }
 
     /// Permission bits of a file that is made, less a umask of 022 [default: 0666].
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let options = coffre::OpenOptions::new().write(true).create(true).mode(0o600).to_owned();
+    /// let file = files.open_with("/notes.txt", &options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mode(&mut self, mode: u32) -> &mut Self {
         self.mode = mode;
         self
@@ -245,16 +309,40 @@ impl File {
     }
 
     /// The path that it was opened by.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let film = files.open("/film.mkv").await?;
+    /// assert_eq!(film.path(), std::path::Path::new("/film.mkv"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn path(&self) -> &Path {
         &self.open.path
     }
 
     /// What is known of it, by whatever name it has now.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let film = files.open("/film.mkv").await?;
+    /// println!("{} bytes", film.metadata().await?.size);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn metadata(&self) -> Result<Metadata> {
         self.open.inode().await
     }
 
     /// The bytes from `range.start` up to `range.end`, as far as there are any; wherever a stream is.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let film = files.open("/film.mkv").await?;
+    /// let middle = film.read_at(1_000_000..1_004_096).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_at(&self, range: Range<u64>) -> Result<Bytes> {
         let size = self.metadata().await?.size;
         let range = range.start..range.end.min(size);
@@ -272,6 +360,15 @@ impl File {
     }
 
     /// Fills memory of the caller's with the bytes from `offset` on; answers how many there were. Dropped, it has filled some.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let film = files.open("/film.mkv").await?;
+    /// let mut memory = vec![0; 1 << 20];
+    /// let filled = film.read_into(0, &mut memory).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_into(&self, offset: u64, into: &mut [u8]) -> Result<usize> {
         let size = self.metadata().await?.size;
         let end = offset.saturating_add(into.len() as u64).min(size);
@@ -320,6 +417,15 @@ impl File {
     }
 
     /// Writes all of this at a place, wherever a stream is.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let disk = coffre::OpenOptions::new().write(true).to_owned();
+    /// let disk = files.open_with("/disk.img", &disk).await?;
+    /// disk.write_at(4096, "changed in place".into()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write_at(&self, offset: u64, content: Bytes) -> Result<()> {
         let mut offset = offset;
         let mut content = content;
@@ -334,6 +440,15 @@ impl File {
     }
 
     /// Cuts it to this length, or extends it with zeros that take no room.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let disk = coffre::OpenOptions::new().write(true).create(true).to_owned();
+    /// let disk = files.open_with("/disk.img", &disk).await?;
+    /// disk.set_len(1 << 40).await?; // a tebibyte of zeros, which takes no room
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set_len(&self, size: u64) -> Result<()> {
         let set = SetAttributes {
             size: Some(size),
@@ -343,6 +458,18 @@ impl File {
     }
 
     /// Waits until everything done so far, to whichever file, survives a power cut on the local disk.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let ledger = coffre::OpenOptions::new().append(true).create(true).to_owned();
+    /// let mut ledger = files.open_with("/ledger", &ledger).await?;
+    /// ledger.write_all(b"paid\n").await?;
+    /// ledger.sync().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn sync(&mut self) -> Result<()> {
         self.settle().await?;
         self.open.volume.fsync().await

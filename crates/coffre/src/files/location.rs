@@ -35,6 +35,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Usage`] if it is no address.
+    ///
+    /// ```
+    /// # fn example() -> coffre::Result<()> {
+    /// let location = coffre::Vault::at("s3://my-bucket/coffre?region=eu-west-3")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn at(address: &str) -> Result<Location> {
         Ok(Location {
             uri: StoreUri::parse(address)?,
@@ -45,11 +52,25 @@ impl Vault {
     }
 
     /// Unlocks the vault at this address, with the usual settings. Deriving the key takes 256 MiB and about a second.
+    ///
+    /// ```
+    /// # async fn example(secret: coffre::Secret) -> coffre::Result<()> {
+    /// let vault = coffre::Vault::open("/mnt/disk/coffre", &secret).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(address: &str, secret: &Secret) -> Result<Self> {
         Self::at(address)?.open(secret).await
     }
 
     /// Makes a vault at this address, where nothing may be yet, and opens it.
+    ///
+    /// ```
+    /// # async fn example(secret: coffre::Secret) -> coffre::Result<()> {
+    /// let vault = coffre::Vault::create("/mnt/disk/coffre", secret).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create(address: &str, secret: Secret) -> Result<Self> {
         Self::at(address)?.create(vec![secret]).await
     }
@@ -57,6 +78,15 @@ impl Vault {
 
 impl Location {
     /// Sets an option of the store's service, credentials for one; as OpenDAL calls them (`access_key_id`, …).
+    ///
+    /// ```
+    /// # fn example() -> coffre::Result<()> {
+    /// let location = coffre::Vault::at("s3://my-bucket/coffre")?
+    ///     .option("region", "eu-west-3")
+    ///     .option("access_key_id", "…");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn option(mut self, key: &str, value: &str) -> Self {
         self.uri = self.uri.with_option(key, value);
@@ -65,6 +95,13 @@ impl Location {
 
     /// The folder for what this machine remembers of its vaults, and for what waits for its upload
     /// [default: `$XDG_STATE_HOME/coffre`]. Keep it: it is how a rollback is noticed.
+    ///
+    /// ```
+    /// # fn example() -> coffre::Result<()> {
+    /// let location = coffre::Vault::at("/mnt/disk/coffre")?.state_dir("/var/lib/coffre");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.state_root = Some(folder.into());
@@ -73,6 +110,13 @@ impl Location {
 
     /// Opens for reading only: nothing is written to the store. Other machines may have the vault open meanwhile, and so may
     /// other readers of this one.
+    ///
+    /// ```
+    /// # async fn example(secret: coffre::Secret) -> coffre::Result<()> {
+    /// let vault = coffre::Vault::at("/mnt/disk/coffre")?.read_only().open(&secret).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
@@ -80,6 +124,13 @@ impl Location {
     }
 
     /// What deriving a key from a passphrase costs, in a vault that is made.
+    ///
+    /// ```
+    /// # fn example() -> coffre::Result<()> {
+    /// let location = coffre::Vault::at("/mnt/disk/coffre")?.kdf(coffre::KdfParams::FLOOR);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn kdf(mut self, kdf: KdfParams) -> Self {
         self.kdf = kdf;
@@ -91,6 +142,13 @@ impl Location {
     /// # Errors
     /// [`Error::NoVault`], [`Error::WrongSecret`], [`Error::Busy`] where another process has it open for writing,
     /// [`Error::Rollback`] where the store offers less than this machine has seen, and what store or disk say.
+    ///
+    /// ```
+    /// # async fn example(secret: coffre::Secret) -> coffre::Result<()> {
+    /// let vault = coffre::Vault::at("/mnt/disk/coffre")?.open(&secret).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(&self, secret: &Secret) -> Result<Vault> {
         let absent = self.uri.local_path().is_some_and(|folder| !folder.exists());
         if absent {
@@ -106,6 +164,16 @@ impl Location {
     ///
     /// # Errors
     /// [`Error::NotEmpty`] where something is already, and what store or disk say.
+    ///
+    /// ```
+    /// # async fn example(secret: coffre::Secret) -> coffre::Result<()> {
+    /// let code = coffre::RecoveryCode::generate().map_err(coffre::Error::Secret)?;
+    /// println!("keep this on paper: {}", *code.to_text());
+    /// let secrets = vec![secret, coffre::Secret::Recovery(code)];
+    /// let vault = coffre::Vault::at("/mnt/disk/coffre")?.create(secrets).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create(&self, secrets: Vec<Secret>) -> Result<Vault> {
         let state = self.state(Access::ReadWrite).await?;
         let device_name = rustix::system::uname()
@@ -156,6 +224,15 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Usage`] where there is no home folder to keep a cache in.
+    ///
+    /// ```
+    /// # async fn example(vault: coffre::Vault) -> coffre::Result<()> {
+    /// let mut options = vault.options()?;
+    /// options.cache = 1 << 30; // bytes
+    /// let files = vault.files_with(options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn options(&self) -> Result<Options> {
         let name = self.state().path().file_name().unwrap_or_default();
         let local = self.store().uri().local_path().is_some();

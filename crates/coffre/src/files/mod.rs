@@ -68,11 +68,27 @@ impl Vault {
     ///
     /// # Errors
     /// What the local disk or the store says, see [`Error`]; [`Error::Busy`] where another process has the vault open.
+    ///
+    /// ```
+    /// # async fn example(vault: coffre::Vault) -> coffre::Result<()> {
+    /// let files = vault.files().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn files(&self) -> Result<Filesystem> {
         self.files_with(self.options()?).await
     }
 
     /// The same with settings of one's own; [`options`](Self::options) has the usual ones.
+    ///
+    /// ```
+    /// # async fn example(vault: coffre::Vault) -> coffre::Result<()> {
+    /// let mut options = vault.options()?;
+    /// options.memory = 128 << 20; // bytes
+    /// let files = vault.files_with(options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn files_with(&self, options: Options) -> Result<Filesystem> {
         let volume = Volume::open(self.clone(), options).await?;
         Ok(Filesystem::of(volume))
@@ -81,6 +97,7 @@ impl Vault {
 
 impl Filesystem {
     /// The files of an open volume, for programs that need both. To be called on the runtime that is to do the work.
+    #[doc(hidden)]
     pub fn of(volume: Volume) -> Self {
         Self {
             volume,
@@ -95,17 +112,32 @@ impl Filesystem {
     }
 
     /// The volume below: inodes and handles.
+    #[doc(hidden)]
     pub fn volume(&self) -> &Volume {
         &self.volume
     }
 
     /// A whole file. It is in memory then; [`open`](Self::open) streams.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let notes = files.read("/notes.txt").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read(&self, path: impl AsRef<Path>) -> Result<Bytes> {
         self.read_range(path, 0..u64::MAX).await
     }
 
     /// The bytes of a file from `range.start` up to `range.end`, as far as there are any. Only what lies in the range is
     /// fetched.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let first_kilobyte = files.read_range("/film.mkv", 0..1000).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_range(&self, path: impl AsRef<Path>, range: Range<u64>) -> Result<Bytes> {
         let file = self.open(path).await?;
         file.read_at(range).await
@@ -113,6 +145,13 @@ impl Filesystem {
 
     /// Makes a file with this content, or replaces all of one: whoever reads meanwhile finds the old content or the new. A
     /// file that was there keeps its mode, owner and extended attributes.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.write("/notes.txt", "sealed before it leaves").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn write(&self, path: impl AsRef<Path>, content: impl Into<Bytes>) -> Result<()> {
         let replacement = self.replace(path).await?;
         replacement.file().write_at(0, content.into()).await?;
@@ -121,16 +160,46 @@ impl Filesystem {
 
     /// As [`write`](Self::write), for content that comes by and by. Nothing shows before
     /// [`Replacement::commit`]; what is dropped before that leaves no trace.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let mut film = files.replace("/film.mkv").await?;
+    /// film.write_all(b"...").await?;
+    /// film.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn replace(&self, path: impl AsRef<Path>) -> Result<Replacement> {
         Replacement::begin(self, path.as_ref()).await
     }
 
     /// Opens a file for reading.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// let mut film = files.open("/film.mkv").await?;
+    /// let mut head = [0; 16];
+    /// film.read_exact(&mut head).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(&self, path: impl AsRef<Path>) -> Result<File> {
         self.open_with(path, OpenOptions::new().read(true)).await
     }
 
     /// Opens a file in another way.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let appending = coffre::OpenOptions::new().append(true).create(true).to_owned();
+    /// let log = files.open_with("/log", &appending).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open_with(&self, path: impl AsRef<Path>, options: &OpenOptions) -> Result<File> {
         let path = path.as_ref();
         options
@@ -140,6 +209,16 @@ impl Filesystem {
     }
 
     /// What is in a folder, in no order that means anything; without `.` and `..`.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let mut entries = files.list("/photos").await?;
+    /// while let Some(entry) = entries.next().await? {
+    ///     println!("{}", entry.name().display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list(&self, path: impl AsRef<Path>) -> Result<Entries> {
         let path = path.as_ref();
         let folder = self.find(path, Follow::Yes).await?;
@@ -147,21 +226,53 @@ impl Filesystem {
     }
 
     /// Everything below a folder: each folder before what is in it. Symbolic links are shown, not followed.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let (mut all, mut bytes) = (files.walk("/").await?, 0);
+    /// while let Some(entry) = all.next().await? {
+    ///     bytes += entry.metadata.size;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn walk(&self, path: impl AsRef<Path>) -> Result<Entries> {
         Ok(entries::walk(self, self.list(path).await?))
     }
 
     /// What is known of a file or folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let film = files.metadata("/film.mkv").await?;
+    /// println!("{} bytes, {:?}", film.size, film.modified());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn metadata(&self, path: impl AsRef<Path>) -> Result<Metadata> {
         self.find(path.as_ref(), Follow::Yes).await
     }
 
     /// The same of a symbolic link itself, if it is one.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let is_link = files.symlink_metadata("/latest").await?.kind == coffre::FileKind::Symlink;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn symlink_metadata(&self, path: impl AsRef<Path>) -> Result<Metadata> {
         self.find(path.as_ref(), Follow::No).await
     }
 
     /// Whether there is anything at the path.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// assert!(files.exists("/notes.txt").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn exists(&self, path: impl AsRef<Path>) -> Result<bool> {
         match self.metadata(path).await {
             Ok(_) => Ok(true),
@@ -173,6 +284,18 @@ impl Filesystem {
     }
 
     /// Changes mode, owner, times or size.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let set = coffre::SetAttributes {
+    ///     mode: Some(0o600),
+    ///     mtime: Some(coffre::SetTime::Now),
+    ///     ..Default::default()
+    /// };
+    /// files.set_metadata("/notes.txt", set).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set_metadata(
         &self,
         path: impl AsRef<Path>,
@@ -185,11 +308,25 @@ impl Filesystem {
     }
 
     /// Makes a folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.create_dir("/reports").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         self.make(path.as_ref(), Make::Directory, 0o777).await
     }
 
     /// Makes a folder and those above it, as far as they are not there.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.create_dir_all("/reports/2026/may").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_dir_all(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let mut made = PathBuf::new();
@@ -211,12 +348,26 @@ impl Filesystem {
     }
 
     /// Makes a symbolic link that leads to `target`.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.symlink("reports/2026", "/latest").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn symlink(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
         let target = target.as_ref().as_os_str().as_bytes().to_vec();
         self.make(path.as_ref(), Make::Symlink(target), 0o777).await
     }
 
     /// Where a symbolic link leads.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// assert_eq!(files.read_link("/latest").await?, std::path::Path::new("reports/2026"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn read_link(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
         let path = path.as_ref();
         let found = self.find(path, Follow::No).await?;
@@ -227,6 +378,13 @@ impl Filesystem {
 
     /// Gives a file or folder another name, in one step. What has that name already is replaced: a file, or an empty folder
     /// by a folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.rename("/draft.txt", "/final.txt").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
         let (source, target) = (self.place(from).await?, self.place(to).await?);
@@ -240,6 +398,13 @@ impl Filesystem {
 
     /// A copy of a file that shares its content: neither time nor space for it is needed, whatever its size. Replaces what
     /// has the name, as [`write`](Self::write) does; a new file gets the mode of the source.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.copy("/film.mkv", "/film again.mkv").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn copy(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
         let source = self.open(from).await?;
         let metadata = source.metadata().await?;
@@ -250,6 +415,13 @@ impl Filesystem {
     }
 
     /// Removes a file, a symbolic link or an empty folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.remove("/draft.txt").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn remove(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let found = self.find(path, Follow::No).await?;
@@ -265,6 +437,13 @@ impl Filesystem {
     }
 
     /// Removes a file or a folder with everything below. Dropped half-way, it has removed a part.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.remove_all("/reports/2025").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn remove_all(&self, path: impl AsRef<Path>) -> Result<()> {
         use futures::TryStreamExt;
         let path = path.as_ref();
@@ -282,6 +461,13 @@ impl Filesystem {
     }
 
     /// The value of an extended attribute.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let kind = files.xattr("/film.mkv", "user.mime_type").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn xattr(&self, path: impl AsRef<Path>, name: impl AsRef<OsStr>) -> Result<Bytes> {
         let path = path.as_ref();
         let found = self.find(path, Follow::Yes).await?;
@@ -294,6 +480,13 @@ impl Filesystem {
 
     /// Sets an extended attribute (names of at most 255 bytes that begin with `user.`, `trusted.`, `security.` or
     /// `system.posix_acl_`; values of at most 64 KiB).
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.set_xattr("/film.mkv", "user.mime_type", "video/x-matroska").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set_xattr(
         &self,
         path: impl AsRef<Path>,
@@ -310,6 +503,15 @@ impl Filesystem {
     }
 
     /// The names of all extended attributes.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// for name in files.xattrs("/film.mkv").await? {
+    ///     println!("{}", name.display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn xattrs(&self, path: impl AsRef<Path>) -> Result<Vec<std::ffi::OsString>> {
         let path = path.as_ref();
         let found = self.find(path, Follow::Yes).await?;
@@ -322,6 +524,13 @@ impl Filesystem {
     }
 
     /// Removes an extended attribute.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.remove_xattr("/film.mkv", "user.mime_type").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn remove_xattr(
         &self,
         path: impl AsRef<Path>,
@@ -336,23 +545,54 @@ impl Filesystem {
     }
 
     /// Waits until everything done so far survives a power cut, on the local disk.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.write("/ledger", "paid").await?;
+    /// files.sync().await?; // survives a power cut from here on
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn sync(&self) -> Result<()> {
         self.volume.fsync().await
     }
 
     /// Uploads now, and waits until the store has everything done so far. [`status`](Self::status) shows beside it how far
     /// it is. Dropped, it goes on in the background.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.publish().await?;
+    /// assert_eq!(files.status().unpublished_operations, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn publish(&self) -> Result<()> {
         self.volume.publish().await
     }
 
     /// What is not in the store yet, and what keeps it.
+    ///
+    /// ```
+    /// # fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let status = files.status();
+    /// println!("{} bytes wait for their upload", status.unpublished_bytes);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn status(&self) -> Status {
         self.volume.status()
     }
 
     /// Publishes everything and ends the background work. The vault is free for another process when the last clone and the
     /// last open file of it are gone too. A file system that is dropped instead keeps what it has not published for the next time.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// files.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) -> Result<()> {
         self.volume.close().await
     }

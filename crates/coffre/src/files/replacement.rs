@@ -51,16 +51,46 @@ impl Replacement {
     }
 
     /// The file that is being written.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let image = files.replace("/disk.img").await?;
+    /// image.file().write_at(1 << 20, "written here and there".into()).await?;
+    /// image.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn file(&self) -> &File {
         &self.file
     }
 
     /// Puts what was written in place of what had the name, and says what is known of it there.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let notes = files.replace("/notes.txt").await?;
+    /// notes.file().write_at(0, "whole".into()).await?;
+    /// let placed = notes.commit().await?;
+    /// assert_eq!(placed.size, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn commit(self) -> Result<Metadata> {
         self.put(IfTaken::Replace).await
     }
 
     /// The same where nothing may have the name yet: [`Refusal::Exists`] if something has.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let lock = files.replace("/lock").await?;
+    /// match lock.commit_new().await {
+    ///     Err(error) if error.refusal() == Some(coffre::Refusal::Exists) => println!("somebody has it"),
+    ///     made => drop(made?),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn commit_new(self) -> Result<Metadata> {
         self.put(IfTaken::Refuse).await
     }

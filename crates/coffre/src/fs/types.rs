@@ -38,6 +38,7 @@ impl Options {
     pub const CACHE: u64 = 10 << 30;
 
     /// The usual settings. A vault in a local folder needs no cache.
+    #[doc(hidden)]
     pub fn new(access: crate::vault::Access, cache_dir: std::path::PathBuf, local: bool) -> Self {
         Self {
             memory: Self::MEMORY,
@@ -118,16 +119,37 @@ pub struct Attributes {
 }
 impl Attributes {
     /// Whether it is a folder.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// assert!(files.metadata("/").await?.is_dir());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_dir(&self) -> bool {
         self.kind == FileKind::Directory
     }
 
     /// Whether it is a regular file.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// assert!(files.metadata("/notes.txt").await?.is_file());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_file(&self) -> bool {
         self.kind == FileKind::Regular
     }
 
     /// Last change of content.
+    ///
+    /// ```
+    /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {
+    /// let changed = files.metadata("/notes.txt").await?.modified();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn modified(&self) -> std::time::SystemTime {
         self.mtime.into()
     }

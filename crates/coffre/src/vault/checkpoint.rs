@@ -11,6 +11,7 @@ use crate::vault::chain::Chains;
 use crate::vault::commits::Commits;
 use crate::vault::heads;
 
+#[doc(hidden)]
 impl Vault {
     /// The head that this session works on.
     pub fn checkpoint(&self) -> CheckpointString {

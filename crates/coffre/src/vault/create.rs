@@ -64,6 +64,7 @@ use crate::vault::unlock::Unlocked;
 /// What the buffer of the first pack reserves, in bytes.
 const FIRST_PACK: usize = 64 * 1024;
 
+#[doc(hidden)]
 impl Vault {
     /// Makes a vault in an empty store, with this state folder as its first device.
     pub async fn make(store: Store, state: StateDir, setup: Setup) -> Result<Self> {

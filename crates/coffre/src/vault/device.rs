@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::vault::Access;
 use crate::vault::Vault;
 
+#[doc(hidden)]
 impl Vault {
     /// Makes this state folder a device: generates and anchors its key. Returns the record to put
     /// under the tree's inode 0; it becomes known with the first publish.

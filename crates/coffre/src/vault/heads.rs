@@ -54,6 +54,7 @@ pub(super) struct Lookout<'a> {
     pub(super) anchor: &'a Anchor,
 }
 
+#[doc(hidden)]
 impl Vault {
     /// Lists heads again. `Rollback` is sticky.
     pub async fn refresh(&self) -> Result<Heads> {

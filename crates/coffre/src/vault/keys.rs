@@ -42,6 +42,7 @@ pub struct SlotInfo {
     pub current: bool,
 }
 
+#[doc(hidden)]
 impl Vault {
     /// All slots that the tree lists or the store holds.
     pub async fn slots(&self, nodes: &Nodes, root: &Child) -> Result<Vec<SlotInfo>> {

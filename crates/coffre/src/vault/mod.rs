@@ -180,6 +180,7 @@ impl std::fmt::Debug for Vault {
     }
 }
 
+#[doc(hidden)]
 impl Vault {
     /// Its id.
     pub fn id(&self) -> VaultId {

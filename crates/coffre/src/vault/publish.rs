@@ -40,6 +40,7 @@ use crate::vault::commits::forged;
 use crate::vault::heads;
 use crate::vault::kept;
 
+#[doc(hidden)]
 impl Vault {
     /// Intent → PUT → read back → anchor. The packs are in the store already.
     ///

@@ -61,6 +61,7 @@ pub(super) struct Unlocked {
     pub(super) notices: Vec<String>,
 }
 
+#[doc(hidden)]
 impl Vault {
     /// Unlocks, checks the anchor, lists and verifies the heads. Enrols nothing. With an anchor and no network it opens offline.
     pub async fn unlock(
