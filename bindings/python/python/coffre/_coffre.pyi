@@ -6,7 +6,7 @@ from typing import Any, final
 from coffre._files import Facts
 from coffre._secrets import Secret
 
-__all__: list[str]
+__all__ = ["Listing", "Mount", "OpenFile", "OpenVault", "init", "new_key_file", "open"]
 
 def init(
     url: str,
