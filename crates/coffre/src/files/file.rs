@@ -1,6 +1,5 @@
 //! An open file, with a place in it: for streaming, and for reading and writing here and there.
 
-use std::collections::VecDeque;
 use std::io;
 use std::io::SeekFrom;
 use std::ops::Range;
@@ -41,8 +40,6 @@ use crate::fs::Volume;
 const STEP: usize = 1024 * 1024;
 /// What a range is read in, in bytes.
 const PART: u64 = 4 * 1024 * 1024;
-/// Parts of a range that are opened at a time, while another is handed over.
-const AHEAD: usize = 3;
 
 /// How a file is to be opened; as [`std::fs::OpenOptions`].
 #[derive(Debug, Clone, Copy)]
@@ -383,35 +380,18 @@ impl File {
         Ok(filled)
     }
 
-    /// Hands over a range part by part, in order; the next ones are opened meanwhile.
+    /// Hands over a range part by part, in order. Opening the next ones on other threads meanwhile was tried: waking those
+    /// costs more than they save.
     async fn read_parts(&self, range: Range<u64>, mut take: impl FnMut(&[u8])) -> Result<()> {
-        let mut coming = VecDeque::new();
-        let (mut at, mut asked) = (range.start, range.start);
+        let mut at = range.start;
         while at < range.end {
-            while coming.len() < AHEAD && asked < range.end {
-                let size = (range.end - asked).min(PART);
-                let (open, from) = (self.open.clone(), asked);
-                let read = async move { open.read(from, size as u32).await };
-                coming.push_back(self.open.runtime.spawn(read));
-                asked += size;
-            }
-            let Some(part) = coming.pop_front() else {
-                break;
-            };
-            let part = part.await.unwrap_or_else(|error| {
-                Err(Error::io("read", self.path(), io::Error::other(error)))
-            })?;
+            let size = (range.end - at).min(PART);
+            let part = self.open.read(at, size as u32).await?;
             if part.is_empty() {
                 break;
             }
             take(&part);
-            let length = part.len() as u64;
-            if length < (range.end - at).min(PART) {
-                // The next ones begin where this one ended.
-                coming.clear();
-                asked = at + length;
-            }
-            at += length;
+            at += part.len() as u64;
         }
         Ok(())
     }
