@@ -1,5 +1,5 @@
 //! Workshop commands: `cargo xtask test`, `cargo xtask garage`, `cargo xtask bench`, `cargo xtask posix`,
-//! `cargo xtask soak`, `cargo xtask wheel`.
+//! `cargo xtask soak`, `cargo xtask python`, `cargo xtask wheel`.
 
 mod bench;
 mod garage;
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "posix" => posix::run(&rest),
         "soak" => soak::run(&rest),
+        "python" => python::alone(),
         "wheel" => python::wheel(),
         _ => {
             eprintln!("{USAGE}");
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "\
 cargo xtask test [FILTER]   sets up what the tests need, then runs all of them
+cargo xtask python          the tests of the Python package alone
 cargo xtask wheel           the Python package for others, in target/wheels
 cargo xtask garage          the S3 tests against a real Garage server, installed on demand
 cargo xtask bench           speed of the parts, and beside a plain folder, the limit of FUSE and installed peers

@@ -41,6 +41,12 @@ pub fn with_wheel() -> Result<PathBuf> {
     Ok(python)
 }
 
+/// `cargo xtask python`
+pub fn alone() -> Result<()> {
+    let target = std::path::absolute(target())?;
+    test(&setup::python(&target).context("a Python with packages is needed")?)
+}
+
 /// Builds the wheel, installs it and runs pytest, mypy and a look whether the stubs tell the truth.
 pub fn test(python: &Path) -> Result<()> {
     let wheels = std::path::absolute(target())?.join("test-wheels");
