@@ -60,28 +60,11 @@ impl Presented {
         made.map_err(|error| failure::raised(py, Error::Secret(error)))
     }
 
-    /// What this may be, in the order in which it is worth a try. A recovery code may stand in for a passphrase.
+    /// What this may be, in the order in which it is worth a try.
     pub(crate) fn candidates(&self, py: Python<'_>) -> PyResult<Vec<Secret>> {
-        let candidates = self.told_apart();
+        let key_file = self.key_file.as_deref().map(Vec::as_slice);
+        let candidates = Secret::candidates(self.passphrase(), key_file);
         candidates.map_err(|error| failure::raised(py, Error::Secret(error)))
-    }
-
-    fn told_apart(&self) -> Result<Vec<Secret>, FormatError> {
-        let mut candidates = Vec::new();
-        if let Some(text) = &self.passphrase {
-            let code = std::str::from_utf8(text).ok();
-            if let Some(Ok(code)) = code.map(Secret::recovery_code) {
-                candidates.push(code);
-            }
-            if let Some(file) = &self.key_file {
-                candidates.push(both(text, file)?);
-            }
-            candidates.push(Secret::passphrase(text)?);
-        }
-        if let Some(file) = &self.key_file {
-            candidates.push(Secret::key_file(file)?);
-        }
-        Ok(candidates)
     }
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 import subprocess
@@ -214,7 +215,9 @@ def test_a_mount_is_for_every_program(vault: coffre.Vault, tmp_path: Path) -> No
     assert vault.read_bytes("/copied") == Path(sys.executable).read_bytes()
     with pytest.raises(coffre.MountError, match="does not exist"):
         vault.mount(tmp_path / "missing")
-    # Closing the vault unmounts.
+    # It stays, also if nobody holds on to it, until the vault is closed.
     vault.mount(folder)
+    gc.collect()
+    assert (folder / "from-python").read_text() == "sealed"
     vault.close()
     assert list(folder.iterdir()) == []

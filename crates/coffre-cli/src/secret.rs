@@ -8,9 +8,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 use coffre::Error;
-use coffre_format::keyslot::KeyFile;
 use coffre_format::keyslot::Passphrase;
-use coffre_format::keyslot::RecoveryCode;
 use coffre_format::keyslot::Secret;
 use zeroize::Zeroizing;
 
@@ -66,27 +64,11 @@ impl Presented {
         Ok(())
     }
 
-    /// The secrets that this may be, in the order in which they are worth a try. A recovery code may be
-    /// typed wherever a passphrase is asked for.
+    /// The secrets that this may be, in the order in which they are worth a try.
     pub fn candidates(&self) -> anyhow::Result<Vec<Secret>> {
-        let mut candidates = Vec::new();
-        let key_file = |bytes: &Bytes| KeyFile::new(bytes).map_err(Error::Secret);
-        if let Some(text) = &self.passphrase {
-            let code = std::str::from_utf8(text).ok();
-            if let Some(Ok(code)) = code.map(RecoveryCode::parse) {
-                candidates.push(Secret::Recovery(code));
-            }
-            let passphrase = || Passphrase::new(text).map_err(Error::Secret);
-            if let Some(file) = &self.key_file {
-                let both = Secret::PassphraseAndKeyFile(passphrase()?, key_file(file)?);
-                candidates.push(both);
-            }
-            candidates.push(Secret::Passphrase(passphrase()?));
-        }
-        if let Some(file) = &self.key_file {
-            candidates.push(Secret::KeyFile(key_file(file)?));
-        }
-        Ok(candidates)
+        let passphrase = self.passphrase.as_deref().map(Vec::as_slice);
+        let key_file = self.key_file.as_deref().map(Vec::as_slice);
+        Ok(Secret::candidates(passphrase, key_file).map_err(Error::Secret)?)
     }
 
     /// Hands it to the process at the other end of a pipe.
@@ -226,6 +208,7 @@ fn typed(prompt: &str) -> anyhow::Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coffre_format::keyslot::RecoveryCode;
 
     fn presented(passphrase: &str) -> Presented {
         Presented {

@@ -130,6 +130,28 @@ impl Secret {
         KeyFile::new(file.as_ref()).map(Self::KeyFile)
     }
 
+    /// What somebody presented may be, in the order in which it is worth a try. A recovery code may be typed wherever a
+    /// passphrase is asked for.
+    #[doc(hidden)]
+    pub fn candidates(passphrase: Option<&[u8]>, key_file: Option<&[u8]>) -> Result<Vec<Self>> {
+        let mut candidates = Vec::new();
+        if let Some(text) = passphrase {
+            let code = std::str::from_utf8(text).ok();
+            if let Some(Ok(code)) = code.map(RecoveryCode::parse) {
+                candidates.push(Self::Recovery(code));
+            }
+            if let Some(file) = key_file {
+                let both = (Passphrase::new(text)?, KeyFile::new(file)?);
+                candidates.push(Self::PassphraseAndKeyFile(both.0, both.1));
+            }
+            candidates.push(Self::Passphrase(Passphrase::new(text)?));
+        }
+        if let Some(file) = key_file {
+            candidates.push(Self::KeyFile(KeyFile::new(file)?));
+        }
+        Ok(candidates)
+    }
+
     /// A recovery code, as [`RecoveryCode::parse`] takes it.
     ///
     /// ```

@@ -42,6 +42,14 @@ pub(crate) fn error(error: VaultError) -> Error {
     }
 }
 
+/// Whether it says that there is nothing at a path.
+pub(crate) fn is_nothing(error: &VaultError) -> bool {
+    matches!(
+        error.refusal(),
+        Some(Refusal::NoEntry | Refusal::NotDirectory)
+    )
+}
+
 /// As seen through symbolic links, or a link itself that leads nowhere.
 pub(crate) fn metadata(found: &FileMetadata) -> Metadata {
     let mut metadata = match found.kind {

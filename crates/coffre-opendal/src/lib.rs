@@ -35,6 +35,7 @@
 //! is not found by that.
 
 mod convert;
+mod folders;
 mod lister;
 mod reader;
 mod service;

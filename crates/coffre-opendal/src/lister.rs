@@ -6,7 +6,6 @@ use std::sync::PoisonError;
 use coffre::Entry;
 use coffre::FileKind;
 use coffre::Filesystem;
-use coffre::Refusal;
 use futures::StreamExt;
 use futures::TryStreamExt;
 use futures::stream;
@@ -16,6 +15,7 @@ use opendal_core::Result;
 use opendal_core::raw::oio;
 
 use crate::convert::error;
+use crate::convert::is_nothing;
 use crate::convert::metadata;
 
 /// What is listed, as OpenDAL asks for it: `folder/`, or `folder/beginning of names`.
@@ -65,12 +65,7 @@ impl oio::List for Lister {
 async fn begin(asked: &Asked) -> Result<BoxStream<'static, Result<oio::Entry>>> {
     let listed = match asked.files.list(&asked.folder).await {
         // What is not there, or is a file, has nothing in it.
-        Err(failed)
-            if matches!(
-                failed.refusal(),
-                Some(Refusal::NoEntry | Refusal::NotDirectory)
-            ) =>
-        {
+        Err(failed) if is_nothing(&failed) => {
             return Ok(stream::empty().boxed());
         }
         listed => listed.map_err(error)?,

@@ -1,11 +1,9 @@
 //! The service: what OpenDAL asks, put to the vault's files.
 
 use std::fmt;
-use std::path::Path;
 
 use coffre::FileKind;
 use coffre::Filesystem;
-use coffre::Refusal;
 use opendal_core::Capability;
 use opendal_core::Error;
 use opendal_core::ErrorKind;
@@ -31,7 +29,9 @@ use opendal_core::raw::oio;
 use crate::convert::SCHEME;
 use crate::convert::error;
 use crate::convert::file;
+use crate::convert::is_nothing;
 use crate::convert::metadata;
+use crate::folders::made_room;
 use crate::lister::Lister;
 use crate::reader::Reader;
 use crate::writer::Writer;
@@ -114,16 +114,14 @@ impl Service for VaultService {
     }
 
     async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
-        let found = self.files.metadata(path).await.map_err(|failed| {
-            let is_nothing = matches!(
-                failed.refusal(),
-                Some(Refusal::NoEntry | Refusal::NotDirectory)
-            );
-            match is_nothing {
-                true => Error::new(ErrorKind::NotFound, failed.to_string()).set_source(failed),
-                false => error(failed),
-            }
-        })?;
+        let found =
+            self.files
+                .metadata(path)
+                .await
+                .map_err(|failed| match is_nothing(&failed) {
+                    true => Error::new(ErrorKind::NotFound, failed.to_string()).set_source(failed),
+                    false => error(failed),
+                })?;
         if path.ends_with('/') && found.kind != FileKind::Directory {
             return Err(Error::new(ErrorKind::NotFound, "it is not a folder"));
         }
@@ -188,40 +186,10 @@ impl Service for VaultService {
     }
 }
 
-/// Whether something failed only because the folder that it goes into was missing, which is there now.
-async fn made_room(
-    files: &Filesystem,
-    from: &str,
-    to: &str,
-    failed: &coffre::Error,
-) -> Result<bool> {
-    if failed.refusal() != Some(Refusal::NoEntry) || !files.exists(from).await.map_err(error)? {
-        return Ok(false);
-    }
-    make_parent(files, Path::new(to)).await
-}
-
-/// Makes the folders above a path; answers whether there are any.
-pub(crate) async fn make_parent(files: &Filesystem, path: &Path) -> Result<bool> {
-    match path.parent() {
-        Some(parent) => {
-            files.create_dir_all(parent).await.map_err(error)?;
-            Ok(true)
-        }
-        None => Ok(false),
-    }
-}
-
 pub(crate) struct Deleter(Filesystem);
 
 impl oio::OneShotDelete for Deleter {
     async fn delete_once(&self, path: String, options: OpDelete) -> Result<()> {
-        let is_nothing = |failed: &coffre::Error| {
-            matches!(
-                failed.refusal(),
-                Some(Refusal::NoEntry | Refusal::NotDirectory)
-            )
-        };
         let name = file(&path);
         if path.ends_with('/') {
             match self.0.symlink_metadata(name).await {

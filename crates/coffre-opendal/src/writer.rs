@@ -18,7 +18,7 @@ use opendal_core::raw::oio::Write;
 use crate::convert::error;
 use crate::convert::file;
 use crate::convert::metadata;
-use crate::service::make_parent;
+use crate::folders::make_parent;
 
 /// What a writer does to a file that is there.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -25,26 +25,21 @@ enum Profile {
 
 /// `cargo xtask wheel`: the distributable, in `target/wheels`.
 pub fn wheel() -> Result<()> {
-    let target = std::path::absolute(target())?;
-    let python = setup::python(&target).context("a Python with maturin is needed")?;
-    let wheel = build(&python, &target.join("wheels"), Profile::Release)?;
+    let wheel = distributable(&needed()?)?;
     println!("{}", wheel.display());
     Ok(())
 }
 
 /// A Python that has the package as others get it.
 pub fn with_wheel() -> Result<PathBuf> {
-    let target = std::path::absolute(target())?;
-    let python = setup::python(&target).context("a Python with maturin is needed")?;
-    let wheel = build(&python, &target.join("wheels"), Profile::Release)?;
-    install(&python, &wheel)?;
+    let python = needed()?;
+    install(&python, &distributable(&python)?)?;
     Ok(python)
 }
 
 /// `cargo xtask python`
 pub fn alone() -> Result<()> {
-    let target = std::path::absolute(target())?;
-    test(&setup::python(&target).context("a Python with packages is needed")?)
+    test(&needed()?)
 }
 
 /// Builds the wheel, installs it and runs pytest, mypy and a look whether the stubs tell the truth.
@@ -67,6 +62,17 @@ pub fn test(python: &Path) -> Result<()> {
         None => Ok(()),
         Some(error) => Err(error),
     }
+}
+
+/// The Python of the workshop, where nothing can be done without.
+fn needed() -> Result<PathBuf> {
+    let target = std::path::absolute(target())?;
+    setup::python(&target).context("a Python with its packages is needed")
+}
+
+fn distributable(python: &Path) -> Result<PathBuf> {
+    let wheels = std::path::absolute(target())?.join("wheels");
+    build(python, &wheels, Profile::Release)
 }
 
 fn install(python: &Path, wheel: &Path) -> Result<()> {

@@ -130,5 +130,5 @@ def made(kind: str, number: int | None, message: str, path: bytes | None) -> Exc
     refused = _REFUSALS.get(kind)
     if refused is not None:
         return OSError(refused, os.strerror(refused), name)
-    known, usual = _SYSTEM[kind]
+    known, usual = _SYSTEM.get(kind, _SYSTEM["Other"])
     return known(usual if number is None else number, message, name)

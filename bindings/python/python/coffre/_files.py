@@ -18,7 +18,9 @@ Facts = tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 # A frame of a vault: less cannot be opened at a time.
 _READ_AHEAD = 128 * 1024
 _WRITE_BEHIND = 1024 * 1024
-_END = 2**63 - 1
+# Content that may change under us is copied in parts of this size.
+PART = 4 * 1024 * 1024
+END = 2**63 - 1
 
 
 def stat_result(facts: Facts) -> os.stat_result:
@@ -116,7 +118,20 @@ class Listing(Iterator[DirEntry]):
         self.close()
 
 
-class RawFile(io.RawIOBase):
+class _Ends:
+    """How a ``with`` ends: what fails half-way puts nothing in place."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        file = cast(Any, self)
+        if kind is None:
+            file.close()
+        else:
+            file.discard()
+
+
+class RawFile(_Ends, io.RawIOBase):
     """An open file without a buffer. One that is written anew is a replacement: it takes its place when it is closed."""
 
     def __init__(
@@ -183,7 +198,7 @@ class RawFile(io.RawIOBase):
 
     def readall(self) -> bytes:
         self._check_reading()
-        content = self._core.read_at(self._position, _END)
+        content = self._core.read_at(self._position, END)
         self._position += len(content)
         return content
 
@@ -191,8 +206,8 @@ class RawFile(io.RawIOBase):
         if not self.writable():
             raise io.UnsupportedOperation("not writable")
         view = memoryview(content).cast("B")
-        # Content that may change under us is copied, a part at a time.
-        exact = content if type(content) is bytes else bytes(view[: 4 * _WRITE_BEHIND])
+        # It may change under us.
+        exact = content if type(content) is bytes else bytes(view[:PART])
         if self._way == "append":
             written = self._core.append(exact)
             self._position = self.size()
@@ -251,14 +266,6 @@ class RawFile(io.RawIOBase):
         self._check()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
     def __del__(self) -> None:
         give_up(self, self)
 
@@ -288,7 +295,7 @@ def give_up(file: Any, raw: RawFile) -> None:
         pass
 
 
-class _Buffered:
+class _Buffered(_Ends):
     """What a buffer has to know of replacements: what fails half-way puts nothing in place."""
 
     def _file(self) -> RawFile:
@@ -321,14 +328,6 @@ class _Buffered:
         """Closes it and puts in place what was held back (fsspec's transactions)."""
         self.close()
         self._file().commit()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
 
     def __del__(self) -> None:
         try:

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, Literal, Self, TextIO, overload
 
 from coffre import _coffre
-from coffre._files import Buffer, DirEntry, Listing, RawFile, stat_result, wrapped
+from coffre._files import END, PART, Buffer, DirEntry, Listing, RawFile, stat_result, wrapped
 from coffre._path import VaultPath
 from coffre._secrets import Secret, StrPath, gathered, generated
 
 AnyPath = StrPath | VaultPath
 
-_END = 2**63 - 1
-# Content that may change under us is copied in parts of this size.
-_PART = 4 * 1024 * 1024
 # What says that nothing is at a path, nor can be.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -149,8 +146,11 @@ class Status:
 class Mount:
     """A mounted vault; unmounts at the end of a ``with``."""
 
-    def __init__(self, core: _coffre.Mount, folder: str) -> None:
+    def __init__(self, core: _coffre.Mount, folder: str, known: set[Mount]) -> None:
         self._core = core
+        # Of the vault, until it is unmounted: nobody else needs to hold on to it.
+        self._known = known
+        known.add(self)
         #: Where it is mounted.
         self.folder = folder
 
@@ -160,6 +160,7 @@ class Mount:
         :raises MountError: if a program still uses it.
         """
         self._core.unmount()
+        self._known.discard(self)
 
     def __enter__(self) -> Self:
         return self
@@ -182,7 +183,7 @@ class Vault:
         self._core = core
         self._address = address
         self._files: weakref.WeakSet[RawFile] = weakref.WeakSet()
-        self._mounts: weakref.WeakSet[Mount] = weakref.WeakSet()
+        self._mounts: set[Mount] = set()
 
     # Whole files
 
@@ -191,7 +192,7 @@ class Vault:
         fetched."""
         if start < 0 or (end is not None and end < 0):
             raise ValueError("a range is counted from the beginning of the file")
-        return self._core.read(_encoded(path), min(start, _END), _END if end is None else min(end, _END))
+        return self._core.read(_encoded(path), min(start, END), END if end is None else min(end, END))
 
     def write_bytes(self, path: AnyPath, content: Buffer) -> int:
         """Makes a file with this content or replaces all of one, and returns its length. Whoever reads meanwhile finds the
@@ -202,8 +203,8 @@ class Vault:
         view = memoryview(content).cast("B")
         file = self._core.replace(_encoded(path))
         try:
-            for start in range(0, len(view), _PART):
-                part = bytes(view[start : start + _PART])
+            for start in range(0, len(view), PART):
+                part = bytes(view[start : start + PART])
                 written = 0
                 while written < len(part):
                     written += file.write_at(start + written, part[written:] if written else part)
@@ -520,9 +521,7 @@ class Vault:
         :raises MountError: if that is not possible; the message says what is missing.
         """
         place = os.path.abspath(os.path.expanduser(os.fsdecode(folder)))
-        mount = Mount(self._core.mount(place, allow_other), place)
-        self._mounts.add(mount)
-        return mount
+        return Mount(self._core.mount(place, allow_other), place, self._mounts)
 
     @property
     def read_only(self) -> bool:

@@ -25,11 +25,12 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from stat import S_ISDIR, S_ISLNK, S_ISREG
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar, TypeVar, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.compression import compr
@@ -39,6 +40,8 @@ import coffre
 from coffre._files import Listing, RawFile, give_up, wrapped
 from coffre._secrets import StrPath
 from coffre._vault import Vault
+
+_R = TypeVar("_R")
 
 _opened: dict[tuple[int, str], Vault] = {}
 _opening = threading.Lock()
@@ -292,12 +295,7 @@ class CoffreFileSystem(AbstractFileSystem):  # type: ignore[misc]
         def file() -> IO[Any]:
             return self.vault._open(path, mode, -1, encoding, errors, newline, autocommit)
 
-        try:
-            return file()
-        except FileNotFoundError:
-            if "r" in mode or not self._made_room(path):
-                raise
-        return file()
+        return file() if "r" in mode else self._with_room(path, file)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         path = self._strip_protocol(path)
@@ -313,12 +311,7 @@ class CoffreFileSystem(AbstractFileSystem):  # type: ignore[misc]
             with self.open(path, "xb" if mode == "create" else "wb") as file:
                 file.write(value)
             return
-        try:
-            self.vault.write_bytes(path, value)
-        except FileNotFoundError:
-            if not self._made_room(path):
-                raise
-            self.vault.write_bytes(path, value)
+        self._with_room(path, lambda: self.vault.write_bytes(path, value))
 
     def touch(self, path: str, truncate: bool = True, **_: Any) -> None:
         path = self._strip_protocol(path)
@@ -363,12 +356,8 @@ class CoffreFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if self.vault.isdir(source):
             self.vault.makedirs(target, exist_ok=True)
             return
-        try:
-            self.vault.copy(source, target)
-        except FileNotFoundError:
-            if not self.vault.exists(source) or not self._made_room(target):
-                raise
-            self.vault.copy(source, target)
+        there = partial(self.vault.exists, source)
+        self._with_room(target, lambda: self.vault.copy(source, target), there)
 
     def mv(
         self,
@@ -387,18 +376,19 @@ class CoffreFileSystem(AbstractFileSystem):  # type: ignore[misc]
             return
         if path2.endswith("/") or self.vault.isdir(target):
             target = f"{target.rstrip('/')}/{source.rpartition('/')[2]}"
-        try:
-            self.vault.rename(source, target)
-        except FileNotFoundError:
-            if not self.lexists(source) or not self._made_room(target):
-                raise
-            self.vault.rename(source, target)
+        there = partial(self.lexists, source)
+        self._with_room(target, lambda: self.vault.rename(source, target), there)
 
-    def _made_room(self, path: str) -> bool:
-        """Whether the folder that a file is to go into is there now, as may be of another thread's making."""
-        if self.auto_mkdir:
+    def _with_room(self, path: str, do: Callable[[], _R], possible: Callable[[], bool] = lambda: True) -> _R:
+        """Does what makes something at a path; once more, where only the folder was missing that it goes into. That may be
+        there by then, of another thread's making."""
+        try:
+            return do()
+        except FileNotFoundError:
+            if not self.auto_mkdir or not possible():
+                raise
             self.vault.makedirs(self._parent(path), exist_ok=True)
-        return self.auto_mkdir
+        return do()
 
 
 def _unpacked(
