@@ -12,6 +12,7 @@ use pyo3::Python;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::pyclass;
 use pyo3::pymethods;
+use pyo3::types::PyAnyMethods;
 use pyo3::types::PyBytes;
 
 use crate::failure;
@@ -22,7 +23,7 @@ use crate::stat::stat;
 
 /// What one step of a long read or write moves, in bytes. Python's bytes are copied step by step, so that a vault does not
 /// hold on to all of a long one until it has sealed its last part.
-const STEP: usize = 1024 * 1024;
+pub(crate) const STEP: usize = 1024 * 1024;
 
 pub(crate) enum Opened {
     InPlace(File),
@@ -121,18 +122,16 @@ pub(crate) fn read<'py>(
     start: u64,
     end: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let size = wait(py, file.metadata())?.size;
-    let end = end.min(size);
-    let length = usize::try_from(end.saturating_sub(start))?;
+    let mut end = end.max(start);
+    if end - start > STEP as u64 {
+        end = end.min(wait(py, file.metadata())?.size).max(start);
+    }
+    let length = usize::try_from(end - start)?;
     if length <= STEP {
-        let bytes = wait(py, file.read_at(start..end.max(start)))?;
+        let bytes = wait(py, file.read_at(start..end))?;
         return Ok(PyBytes::new(py, &bytes));
     }
-    let mut filled = 0;
-    let bytes = PyBytes::new_with(py, length, |into| {
-        filled = wait(py, file.read_into(start, into))?;
-        Ok(())
-    })?;
+    let (bytes, filled) = fill(py, length, |into| wait(py, file.read_into(start, into)))?;
     if filled == length {
         return Ok(bytes);
     }
@@ -140,6 +139,26 @@ pub(crate) fn read<'py>(
     use pyo3::types::PyBytesMethods;
     let there = bytes.as_bytes().get(..filled).unwrap_or_default();
     Ok(PyBytes::new(py, there))
+}
+
+/// New bytes for Python, and how many of them were filled. `PyBytes::new_with` writes zeros first, and by that touches all of
+/// the memory once more; what Python's own `bytes(length)` takes from the system is zero without that.
+#[allow(unsafe_code)]
+fn fill<'py>(
+    py: Python<'py>,
+    length: usize,
+    fill: impl FnOnce(&mut [u8]) -> PyResult<usize>,
+) -> PyResult<(Bound<'py, PyBytes>, usize)> {
+    let bytes = py.get_type::<PyBytes>().call1((length,))?;
+    let bytes = bytes.cast_into_exact::<PyBytes>()?;
+    // SAFETY: the object has `length` bytes, all initialized, and nobody but this function knows it before it returns; Python
+    // shares no object among calls for bytes longer than one.
+    let into = unsafe {
+        let begin = pyo3::ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>();
+        std::slice::from_raw_parts_mut(begin, length)
+    };
+    let filled = fill(into)?;
+    Ok((bytes, filled))
 }
 
 /// Writes step by step, and counts what is done.

@@ -192,6 +192,9 @@ impl OpenVault {
     fn write(&self, py: Python<'_>, name: PyBackedBytes, content: PyBackedBytes) -> PyResult<()> {
         let files = self.files(py)?;
         wait(py, async {
+            if content.len() <= file::STEP {
+                return files.write(path(&name), content.to_vec()).await;
+            }
             let replacement = files.replace(path(&name)).await?;
             file::write(replacement.file(), 0, &content, &mut 0).await?;
             replacement.commit().await.map(drop)

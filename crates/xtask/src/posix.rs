@@ -15,11 +15,17 @@ const OPERATIONS: &str = "100000";
 pub fn run(arguments: &[String]) -> Result<()> {
     setup::programs();
     setup::suites(&target());
+    let all = ["posix::".to_owned()];
+    let asked = if arguments.is_empty() {
+        &all
+    } else {
+        arguments
+    };
     run_command(
         Command::new("cargo")
-            .args(["test", "--package", "coffre-tests", "--test", "posix", "--"])
+            .args(["test", "--package", "coffre-tests", "--test", "drive", "--"])
             .arg("--show-output")
-            .args(arguments)
+            .args(asked)
             .env("COFFRE_TEST_FSX", OPERATIONS),
     )
 }

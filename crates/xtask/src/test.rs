@@ -31,7 +31,9 @@ pub fn run(filter: &[String]) -> Result<()> {
     if has("cargo-nextest") {
         tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
     } else {
+        println!("set-up: cargo-nextest is not installed; without it the tests run one by one");
         tests.args(["test", "--workspace", "--no-fail-fast"]);
+        tests.env("RUST_TEST_THREADS", "1");
     }
     if let Some(python) = &python {
         tests.env("COFFRE_PYTHON", python);

@@ -36,8 +36,8 @@ use crate::fs::Owner;
 use crate::fs::SetAttributes;
 use crate::fs::Volume;
 
-/// What one step of a stream reads or writes at most, in bytes.
-const STEP: usize = 1024 * 1024;
+/// What one step of a stream reads or writes at most, in bytes; what is no longer is written by one transaction.
+pub(super) const STEP: usize = 1024 * 1024;
 /// What a range is read in, in bytes.
 const PART: u64 = 4 * 1024 * 1024;
 
@@ -396,7 +396,7 @@ impl File {
         Ok(())
     }
 
-    /// Writes all of this at a place, wherever a stream is.
+    /// Writes all of this at a place, wherever a stream is. Dropped half-way, it has written a beginning.
     ///
     /// ```
     /// # async fn example(files: coffre::Filesystem) -> coffre::Result<()> {

@@ -25,6 +25,7 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::FileKind;
 use crate::fs::Follow;
+use crate::fs::IfTaken;
 use crate::fs::Make;
 use crate::fs::OpenMode;
 use crate::fs::Options;
@@ -45,6 +46,7 @@ pub use location::Location;
 pub use replacement::Replacement;
 
 use file::Open;
+use file::STEP;
 use place::components;
 
 /// The files of a vault, by path.
@@ -153,9 +155,22 @@ impl Filesystem {
     /// # }
     /// ```
     pub async fn write(&self, path: impl AsRef<Path>, content: impl Into<Bytes>) -> Result<()> {
-        let replacement = self.replace(path).await?;
-        replacement.file().write_at(0, content.into()).await?;
-        replacement.commit().await.map(drop)
+        let (path, content) = (path.as_ref(), content.into());
+        if content.len() > STEP {
+            let replacement = self.replace(path).await?;
+            replacement.file().write_at(0, content).await?;
+            return replacement.commit().await.map(drop);
+        }
+        let place = self.place_of_target(path).await?;
+        let owner = Owner {
+            mode: 0o666,
+            ..self.owner
+        };
+        let place = (place.folder, &place.name[..]);
+        let written = self
+            .volume
+            .write_whole(place, &content, owner, IfTaken::Replace);
+        written.await.map_err(|error| error.at(path))
     }
 
     /// As [`write`](Self::write), for content that comes by and by. Nothing shows before
@@ -445,19 +460,11 @@ impl Filesystem {
     /// # }
     /// ```
     pub async fn remove_all(&self, path: impl AsRef<Path>) -> Result<()> {
-        use futures::TryStreamExt;
         let path = path.as_ref();
         let found = self.find(path, Follow::No).await?;
         // What cannot be removed itself, as the root, keeps what is in it.
         self.place(path).await?;
-        if found.kind == FileKind::Directory {
-            let entries = entries::list(self, found.inode, path).await?;
-            let below: Vec<Entry> = entries.try_collect().await?;
-            for entry in below {
-                Box::pin(self.remove_all(entry.path)).await?;
-            }
-        }
-        self.remove(path).await
+        self.remove_tree(path, found).await
     }
 
     /// The value of an extended attribute.
@@ -595,6 +602,18 @@ impl Filesystem {
     /// ```
     pub async fn close(self) -> Result<()> {
         self.volume.close().await
+    }
+
+    async fn remove_tree(&self, path: &Path, found: Metadata) -> Result<()> {
+        use futures::TryStreamExt;
+        if found.kind == FileKind::Directory {
+            let entries = entries::list(self, found.inode, path).await?;
+            let below: Vec<Entry> = entries.try_collect().await?;
+            for entry in below {
+                Box::pin(self.remove_tree(&entry.path, entry.metadata)).await?;
+            }
+        }
+        self.remove(path).await
     }
 
     async fn make(&self, path: &Path, what: Make, mode: u32) -> Result<()> {

@@ -166,6 +166,20 @@ impl Volume {
             .await
     }
 
+    /// Makes a file with all its content in one step, which takes the name from what has it as [`Volume::put_in_place`]
+    /// does. For what is small: no other change happens while it is taken down.
+    pub async fn write_whole(
+        &self,
+        place: (Inode, &[u8]),
+        content: &Bytes,
+        owner: Owner,
+        taken: IfTaken,
+    ) -> Result<()> {
+        self.inner
+            .write_whole(self.origin, place, content, owner, taken)
+            .await
+    }
+
     /// Gives a file another name.
     pub async fn link(&self, inode: Inode, parent: Inode, name: &[u8]) -> Result<Attributes> {
         self.inner

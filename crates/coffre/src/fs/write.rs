@@ -12,10 +12,14 @@ use crate::error::Result;
 use crate::fault;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
+use crate::fs::namespace;
 use crate::fs::namespace::Privileges;
+use crate::fs::namespace::Whole;
 use crate::fs::namespace::content;
 use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
+use crate::fs::types::IfTaken;
+use crate::fs::types::Owner;
 
 impl Inner {
     /// Writes `data` at `offset` of a file.
@@ -49,6 +53,52 @@ impl Inner {
                     content::write_blocks(view, *context, inode, parts.clone(), privileges)
                 },
                 |_, _| (),
+            )
+            .await;
+        drop(lease);
+        fault::point("write.accepted");
+        written
+    }
+
+    /// Makes a file with all its content, in one transaction.
+    pub(crate) async fn write_whole(
+        &self,
+        origin: Origin,
+        (parent, name): (Inode, &[u8]),
+        content: &Bytes,
+        owner: Owner,
+        taken: IfTaken,
+    ) -> Result<()> {
+        let writer = self.writer()?;
+        let inode = self.allocate(parent)?;
+        let size = content.len() as u64;
+        self.admit(writer, Demand::Grow(size)).await?;
+        // As above.
+        let lease = self.core().lease.clone();
+        let parts = seal_blocks(writer, 0, content)?;
+        fault::point("write.sealed");
+        let whole = Whole {
+            inode,
+            parts,
+            owner,
+        };
+        let written = self
+            .run(
+                origin,
+                |view, core, context| {
+                    let device = core.device()?;
+                    let open = |inode| core.handles.state(inode);
+                    namespace::make_whole(
+                        view,
+                        *context,
+                        (parent, name),
+                        &whole,
+                        taken,
+                        open,
+                        device,
+                    )
+                },
+                |core, removed| core.handles.note(removed),
             )
             .await;
         drop(lease);

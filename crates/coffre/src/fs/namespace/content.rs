@@ -202,6 +202,6 @@ fn start_of(index: u64, piece: &Piece) -> Option<u64> {
         .checked_add(u64::from(piece.at))
 }
 
-fn end_of(index: u64, piece: &Piece) -> Option<u64> {
+pub(super) fn end_of(index: u64, piece: &Piece) -> Option<u64> {
     start_of(index, piece)?.checked_add(u64::from(piece.len))
 }

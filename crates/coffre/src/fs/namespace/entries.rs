@@ -29,7 +29,7 @@ use crate::tree::Resident;
 /// Longest target of a symbolic link, in bytes.
 const TARGET_MAX: usize = 4095;
 /// The set-group-id bit: on a directory, what is made inside belongs to its group.
-pub(super) const SET_GID: u32 = 0o2000;
+const SET_GID: u32 = 0o2000;
 
 /// Whether an inode whose last name goes is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,18 +88,11 @@ pub fn make<R: Resident>(
         return Err(Refusal::Exists.into());
     }
     let mut draft = Draft::new(view, context);
+    let record = made_in(&mut draft, parent, inode, what, owner)?;
     let above = draft.modified(parent)?;
-    let mut record = new_record(context, what, owner)?;
-    if above.mode & SET_GID != 0 {
-        record.gid = above.gid;
-        if record.kind == FileKind::Directory {
-            record.mode |= SET_GID;
-        }
-    }
     if record.kind == FileKind::Directory {
         above.subdirectories += 1;
     }
-    acl::inherit(&mut draft, parent, inode, &mut record, owner.umask)?;
     let attributes = attributes_of(inode, &record, names_of_new(record.kind), 0);
     attach(&mut draft, (parent, name), inode, record.kind);
     draft.add(inode, record);
@@ -265,6 +258,26 @@ pub(super) fn orphan_key(device: DeviceId, inode: Inode) -> Key {
 
 fn names_of_new(kind: FileKind) -> u32 {
     if kind == FileKind::Directory { 2 } else { 1 }
+}
+
+/// The record of something new, with what it takes over from the directory that it is made in.
+pub(super) fn made_in<R: Resident>(
+    draft: &mut Draft<R>,
+    parent: Inode,
+    inode: Inode,
+    what: &Make,
+    owner: Owner,
+) -> Step<InodeRecord> {
+    let mut record = new_record(draft.context, what, owner)?;
+    let above = draft.view.inode(parent)?;
+    if above.mode & SET_GID != 0 {
+        record.gid = above.gid;
+        if record.kind == FileKind::Directory {
+            record.mode |= SET_GID;
+        }
+    }
+    acl::inherit(draft, parent, inode, &mut record, owner.umask)?;
+    Ok(record)
 }
 
 pub(super) fn new_record(

@@ -26,6 +26,7 @@ pub mod rename;
 mod tests;
 pub mod unnamed;
 pub mod view;
+pub mod whole;
 pub mod xattr;
 
 pub use apply::Misapplied;
@@ -61,6 +62,8 @@ pub use view::Outcome;
 pub use view::Step;
 pub use view::Stop;
 pub use view::View;
+pub use whole::Whole;
+pub use whole::make_whole;
 pub use xattr::list_xattrs;
 pub use xattr::remove_xattr;
 pub use xattr::set_xattr;

@@ -2,6 +2,7 @@
 
 use coffre_format::id::DeviceId;
 use coffre_format::id::Inode;
+use coffre_format::record::Entry;
 use coffre_format::record::FileKind;
 use coffre_format::record::Key;
 use coffre_format::record::Record;
@@ -9,16 +10,14 @@ use coffre_format::record::Value;
 use coffre_format::record::tag;
 
 use crate::error::Refusal;
-use crate::fs::namespace::acl;
 use crate::fs::namespace::attributes::attributes_of;
 use crate::fs::namespace::checks;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::entries::InodeOpen;
 use crate::fs::namespace::entries::Removed;
-use crate::fs::namespace::entries::SET_GID;
 use crate::fs::namespace::entries::attach;
 use crate::fs::namespace::entries::drop_name;
-use crate::fs::namespace::entries::new_record;
+use crate::fs::namespace::entries::made_in;
 use crate::fs::namespace::entries::orphan_key;
 use crate::fs::namespace::privileges;
 use crate::fs::namespace::privileges::Privileges;
@@ -44,13 +43,8 @@ pub fn make_unnamed<R: Resident>(
     device: DeviceId,
 ) -> Step<Outcome<Attributes>> {
     checks::living(view, parent)?;
-    let above = view.inode(parent)?;
-    let mut record = new_record(context, &Make::File, owner)?;
-    if above.mode & SET_GID != 0 {
-        record.gid = above.gid;
-    }
     let mut draft = Draft::new(view, context);
-    acl::inherit(&mut draft, parent, inode, &mut record, owner.umask)?;
+    let record = made_in(&mut draft, parent, inode, &Make::File, owner)?;
     let attributes = attributes_of(inode, &record, 0, 0);
     draft.add(inode, record);
     draft.put(orphan_key(device, inode), Record::Orphan);
@@ -79,17 +73,19 @@ pub fn put_in_place<R: Resident>(
     }
     let mut draft = Draft::new(view, context);
     draft.modified(parent)?;
-    let removed = match view.entry(parent, name)? {
+    let old = replaceable(view, (parent, name), taken)?;
+    if let Some(old) = old.filter(|old| old.kind == FileKind::Regular) {
+        resemble(&mut draft, inode, old.inode)?;
+    }
+    let removed = match old {
         None => None,
-        Some(_) if taken == IfTaken::Refuse => return Err(Refusal::Exists.into()),
-        Some(old) if old.kind == FileKind::Directory => return Err(Refusal::IsDirectory.into()),
-        Some(old) => {
-            if old.kind == FileKind::Regular {
-                resemble(&mut draft, inode, old.inode)?;
-            }
-            let open = open(old.inode);
-            Some(drop_name(&mut draft, (parent, name), old, open, device)?)
-        }
+        Some(old) => Some(drop_name(
+            &mut draft,
+            (parent, name),
+            old,
+            open(old.inode),
+            device,
+        )?),
     };
     draft.delete(orphan);
     draft.changed(inode)?;
@@ -97,8 +93,21 @@ pub fn put_in_place<R: Resident>(
     draft.finish(removed)
 }
 
+/// What has a name that a file is to get, if it may lose it.
+pub(super) fn replaceable<R: Resident>(
+    view: &View<R>,
+    (parent, name): (Inode, &[u8]),
+    taken: IfTaken,
+) -> Step<Option<Entry>> {
+    match view.entry(parent, name)? {
+        Some(_) if taken == IfTaken::Refuse => Err(Refusal::Exists.into()),
+        Some(old) if old.kind == FileKind::Directory => Err(Refusal::IsDirectory.into()),
+        old => Ok(old),
+    }
+}
+
 /// Takes mode, owner and extended attributes of another file, less what a write takes away.
-fn resemble<R: Resident>(draft: &mut Draft<R>, inode: Inode, other: Inode) -> Step<()> {
+pub(super) fn resemble<R: Resident>(draft: &mut Draft<R>, inode: Inode, other: Inode) -> Step<()> {
     let view = draft.view;
     let old = view.inode(other)?;
     let record = draft.inode(inode)?;

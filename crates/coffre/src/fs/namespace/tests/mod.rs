@@ -17,6 +17,7 @@ pub(super) enum Operation {
     Make(u8, u8, u8, u32),
     MakeUnnamed(u8, u32),
     PutInPlace(u8, u8, u8, bool),
+    MakeWhole(u8, u8, u8, u32, bool),
     Link(u8, u8, u8),
     Unlink(u8, u8),
     RemoveDirectory(u8, u8),
@@ -43,6 +44,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (byte(), byte(), byte(), any::<u32>()).prop_map(|(a, b, c, d)| Make(a, b, c, d)),
         3 => (byte(), any::<u32>()).prop_map(|(a, b)| MakeUnnamed(a, b)),
         3 => (byte(), byte(), byte(), any::<bool>()).prop_map(|(a, b, c, d)| PutInPlace(a, b, c, d)),
+        3 => (byte(), byte(), byte(), any::<u32>(), any::<bool>())
+            .prop_map(|(a, b, c, d, e)| MakeWhole(a, b, c, d, e)),
         3 => (byte(), byte(), byte()).prop_map(|(a, b, c)| Link(a, b, c)),
         3 => (byte(), byte()).prop_map(|(a, b)| Unlink(a, b)),
         2 => (byte(), byte()).prop_map(|(a, b)| RemoveDirectory(a, b)),

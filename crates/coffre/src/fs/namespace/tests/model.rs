@@ -250,6 +250,22 @@ impl Model {
         Ok(())
     }
 
+    /// The same as a file without a name that is written and put in its place.
+    pub(super) fn make_whole(
+        &mut self,
+        to: (Inode, &[u8]),
+        inode: Inode,
+        (mode, owner): (u32, (u32, u32)),
+        content: &[u8],
+        taken: IfTaken,
+    ) -> Answer<()> {
+        self.make_unnamed(to.0, inode, mode, owner)?;
+        self.write(inode, 0, content)?;
+        let put = self.put_in_place(inode, to, taken);
+        self.release(inode);
+        put
+    }
+
     pub(super) fn link(&mut self, inode: Inode, (parent, name): (Inode, &[u8])) -> Answer<()> {
         if self.node(inode)?.is_directory() {
             return Err(Refusal::NotPermitted);

@@ -88,6 +88,12 @@ impl Pair {
         }
     }
 
+    /// Bytes as they are written at this time and at no other.
+    fn data(&self, length: usize) -> Vec<u8> {
+        let byte = |i| (i as i64 + self.world.now) as u8;
+        (0..length).map(byte).collect()
+    }
+
     pub(super) fn step(&mut self, operation: &Operation) {
         self.world.now += 1;
         self.model.now += 1;
@@ -108,6 +114,7 @@ impl Pair {
             Operation::Make(..)
             | Operation::MakeUnnamed(..)
             | Operation::PutInPlace(..)
+            | Operation::MakeWhole(..)
             | Operation::Link(..)
             | Operation::Unlink(..)
             | Operation::RemoveDirectory(..)
@@ -131,12 +138,7 @@ impl Pair {
                 let (parent, name) = (self.directory(parent), name(choice));
                 let inode = self.world.allocate_inode();
                 let (what, kind) = what(kind);
-                let owner = Owner {
-                    uid: 1,
-                    gid: mode % 3,
-                    mode: mode & 0o7777,
-                    umask: 0,
-                };
+                let owner = owner(mode);
                 let made = self.world.run(|view, context| {
                     namespace::make(view, context, (parent, &name), inode, &what, owner)
                 });
@@ -148,12 +150,7 @@ impl Pair {
             Operation::MakeUnnamed(parent, mode) => {
                 let parent = self.directory(parent);
                 let inode = self.world.allocate_inode();
-                let owner = Owner {
-                    uid: 1,
-                    gid: mode % 3,
-                    mode: mode & 0o7777,
-                    umask: 0,
-                };
+                let owner = owner(mode);
                 let made = self.world.run(|view, context| {
                     namespace::make_unnamed(view, context, parent, inode, owner, DEVICE)
                 });
@@ -163,10 +160,7 @@ impl Pair {
                 assert_eq!(made, model.map(|()| (inode, 0)));
             }
             Operation::PutInPlace(inode, parent, choice, replaces) => {
-                let taken = match replaces {
-                    true => IfTaken::Replace,
-                    false => IfTaken::Refuse,
-                };
+                let taken = if_taken(replaces);
                 let (inode, parent) = (self.orphan(inode), self.directory(parent));
                 let name = name(choice);
                 let put = self.world.run(|view, context| {
@@ -175,6 +169,24 @@ impl Pair {
                 });
                 let model = self.model.put_in_place(inode, (parent, &name), taken);
                 assert_eq!(put.map(|_| ()), model);
+            }
+            Operation::MakeWhole(parent, choice, len, mode, replaces) => {
+                let (parent, name, taken) =
+                    (self.directory(parent), name(choice), if_taken(replaces));
+                let data = self.data(length(len));
+                let whole = namespace::Whole {
+                    inode: self.world.allocate_inode(),
+                    parts: parts(0, &data),
+                    owner: owner(mode),
+                };
+                let made = self.world.run(|view, context| {
+                    let place = (parent, &name[..]);
+                    namespace::make_whole(view, context, place, &whole, taken, open, DEVICE)
+                });
+                let place = (parent, &name[..]);
+                let who = (mode & 0o7777, (1, mode % 3));
+                let model = self.model.make_whole(place, whole.inode, who, &data, taken);
+                assert_eq!(made.map(|_| ()), model);
             }
             Operation::Link(inode, parent, choice) => {
                 let (inode, parent) = (self.file(inode), self.directory(parent));
@@ -296,9 +308,7 @@ impl Pair {
             }
             Operation::Write(inode, at, len, clear) => {
                 let (inode, at, len) = (self.file(inode), offset(at), length(len));
-                let data: Vec<u8> = (0..len)
-                    .map(|i| (i as i64 + self.world.now) as u8)
-                    .collect();
+                let data = self.data(len);
                 let privileges = match clear {
                     true => namespace::Privileges::Clear,
                     false => namespace::Privileges::KeepSetId,
@@ -352,6 +362,22 @@ impl Pair {
             }
             _ => {}
         }
+    }
+}
+
+fn owner(choice: u32) -> Owner {
+    Owner {
+        uid: 1,
+        gid: choice % 3,
+        mode: choice & 0o7777,
+        umask: 0,
+    }
+}
+
+fn if_taken(replaces: bool) -> IfTaken {
+    match replaces {
+        true => IfTaken::Replace,
+        false => IfTaken::Refuse,
     }
 }
 
