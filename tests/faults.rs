@@ -137,7 +137,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Whether the worker was killed at the point.
 fn run_worker(root: &Path, point: &str, pass: u64) -> bool {
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "worker", "--nocapture"])
+        .args(["--exact", "faults::worker", "--nocapture"])
         .env(WORKER, root)
         .env("COFFRE_FAULT", format!("{point}@{pass}"))
         .stdout(Stdio::null())

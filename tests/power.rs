@@ -332,7 +332,7 @@ fn record_a_kill() -> (Session, std::ops::Range<usize>) {
     });
     let begin = recorder.count();
     let mut killed = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "worker", "--nocapture"])
+        .args(["--exact", "power::worker", "--nocapture"])
         .env(WORKER, root)
         .stdout(std::process::Stdio::piped())
         .spawn()
