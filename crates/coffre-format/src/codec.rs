@@ -14,8 +14,12 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     encode_after(vec![VERSION], value)
 }
 
+/// What most values take, in bytes: room for it is made at once, not as byte follows byte.
+const USUAL: usize = 256;
+
 /// Appends `postcard(value)`.
-pub(crate) fn encode_after<T: Serialize>(out: Vec<u8>, value: &T) -> Vec<u8> {
+pub(crate) fn encode_after<T: Serialize>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
+    out.reserve(USUAL);
     postcard::to_extend(value, out).expect("values of this crate always encode")
 }
 

@@ -241,14 +241,13 @@ fn read_key(cursor: &mut Cursor<'_>, previous: &mut Vec<u8>) -> Result<Key> {
     let shared = shared.ok_or(malformed("a key shares more than there is"))?;
     let length = cursor.count()?;
     let suffix = cursor.slice(length)?;
-    let mut bytes = previous.get(..shared).unwrap_or_default().to_vec();
-    bytes.extend_from_slice(suffix);
-    if !previous.is_empty() && bytes <= *previous {
+    if !previous.is_empty() && Some(suffix) <= previous.get(shared..) {
         return Err(malformed("keys do not ascend"));
     }
-    let key = Key::from_bytes(&bytes);
+    previous.truncate(shared);
+    previous.extend_from_slice(suffix);
+    let key = Key::from_bytes(previous);
     key.parse()?;
-    *previous = bytes;
     Ok(key)
 }
 

@@ -1,6 +1,7 @@
 //! What the tree holds: keys, and the records that stand under them.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::id::DeviceId;
 use crate::id::Digest;
@@ -48,11 +49,19 @@ pub mod tag {
     pub const DEVICE: u8 = 0x07;
 }
 
+/// Bytes of keys that lie where they are compared, without an allocation of their own: those of all but long names.
+const KEY_INLINE: usize = 40;
+
 /// An ordered key of the tree: inode u64 BE ‖ tag ‖ rest. Also an end of a range of keys.
-#[derive(
-    Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize,
-)]
-pub struct Key(Box<[u8]>);
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Key(SmallVec<[u8; KEY_INLINE]>);
+
+impl Clone for Key {
+    /// All at once: [`SmallVec`] itself clones byte by byte.
+    fn clone(&self) -> Self {
+        Self::from_bytes(&self.0)
+    }
+}
 
 /// What a checked key names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +77,7 @@ pub struct ParsedKey<'a> {
 impl Key {
     /// A key or range end from its bytes. (Decoders check it with [`Key::parse`].)
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self(SmallVec::from_slice(bytes))
     }
     /// The bytes that sort.
     pub fn as_bytes(&self) -> &[u8] {
@@ -76,11 +85,11 @@ impl Key {
     }
     /// `inode ‖ tag ‖ rest`.
     pub fn new(inode: Inode, tag: u8, rest: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(9 + rest.len());
+        let mut bytes = SmallVec::with_capacity(9 + rest.len());
         bytes.extend_from_slice(&inode.0.to_be_bytes());
         bytes.push(tag);
         bytes.extend_from_slice(rest);
-        Self(bytes.into())
+        Self(bytes)
     }
     /// Key of the inode's own record.
     pub fn inode(inode: Inode) -> Self {
@@ -88,9 +97,9 @@ impl Key {
     }
     /// Key of the link from `inode` back to `name` in `parent`.
     pub fn link(inode: Inode, parent: Inode, name: &[u8]) -> Self {
-        let mut rest = parent.0.to_be_bytes().to_vec();
-        rest.extend_from_slice(name);
-        Self::new(inode, tag::LINK, &rest)
+        let mut key = Self::new(inode, tag::LINK, &parent.0.to_be_bytes());
+        key.0.extend_from_slice(name);
+        key
     }
     /// Key of an extended attribute.
     pub fn xattr(inode: Inode, name: &[u8]) -> Self {
@@ -117,9 +126,9 @@ impl Key {
     }
     /// The least key that is greater than this one.
     pub fn successor(&self) -> Self {
-        let mut bytes = self.0.to_vec();
-        bytes.push(0);
-        Self(bytes.into())
+        let mut next = self.clone();
+        next.0.push(0);
+        next
     }
     /// The inode, if there are enough bytes for one.
     pub fn inode_of(&self) -> Option<Inode> {

@@ -37,6 +37,7 @@ use crate::fs::namespace::Context;
 use crate::fs::namespace::View;
 use crate::fs::namespace::apply;
 use crate::tree::Changes;
+use crate::tree::Recent;
 use crate::tree::Resident;
 
 /// Times no device of this vault will reach by counting: a stamp beyond is an attack or a defect.
@@ -67,6 +68,7 @@ pub(crate) struct Core {
     lamport: u64,
     device: Option<DeviceId>,
     session_recorded: bool,
+    pub(crate) recent: Recent,
     /// Held by writes between sealing a block and naming it; a fold waits for the older ones.
     pub(crate) lease: Arc<()>,
 }
@@ -104,6 +106,7 @@ impl Core {
             lamport: begin.lamport,
             device: begin.device,
             session_recorded: false,
+            recent: Recent::default(),
             lease: Arc::new(()),
         }
     }

@@ -178,6 +178,7 @@ impl Inner {
             let need = {
                 let core = self.core();
                 let resident = Pinned {
+                    recent: &core.recent,
                     pins: &pins,
                     nodes: &self.nodes,
                 };
@@ -187,8 +188,9 @@ impl Inner {
                     Err(Stop::Need(need)) => need,
                 }
             };
-            self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
-                .await?;
+            // In a place of its own: what needs nothing is not to move about what this would hold.
+            let fetched = Box::pin(self.nodes.fetch_all(&need, &mut pins));
+            self.within(deadline, fetched).await?;
         }
         Err(endless())
     }
@@ -223,6 +225,7 @@ impl Inner {
             let wanted = {
                 let mut core = self.core();
                 let resident = Pinned {
+                    recent: &core.recent,
                     pins: &pins,
                     nodes: &self.nodes,
                 };
@@ -253,14 +256,16 @@ impl Inner {
             };
             match wanted {
                 Wanted::Nodes(need) => {
-                    self.within(deadline, self.nodes.fetch_all(&need, &mut pins))
-                        .await?;
+                    let fetched = Box::pin(self.nodes.fetch_all(&need, &mut pins));
+                    self.within(deadline, fetched).await?;
                 }
-                Wanted::Frames(frames) => self.look_at(frames, &mut looked, deadline).await?,
+                Wanted::Frames(frames) => {
+                    Box::pin(self.look_at(frames, &mut looked, deadline)).await?;
+                }
             }
         };
         if let Some(stale) = stale {
-            self.tell_mount(stale).await;
+            Box::pin(self.tell_mount(stale)).await;
         }
         Ok(value)
     }

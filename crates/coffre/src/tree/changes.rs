@@ -1,6 +1,7 @@
 //! Changes over a base tree: an ordered map of records and tombstones, and deleted ranges under it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -142,10 +143,13 @@ impl Changes {
     }
 
     fn insert(&mut self, key: Key, value: Option<Arc<Value>>) {
-        if let Some(old) = self.map.get(&key) {
-            self.weight -= cost(&key, old.as_ref());
+        match self.map.entry(key) {
+            Entry::Vacant(vacant) => drop(vacant.insert(value)),
+            Entry::Occupied(mut known) => {
+                let old = known.insert(value);
+                self.weight -= cost(known.key(), old.as_ref());
+            }
         }
-        self.map.insert(key, value);
     }
 }
 

@@ -34,6 +34,7 @@ pub use nodes::Nodes;
 pub(crate) use nodes::weight;
 pub use pins::Pinned;
 pub use pins::Pins;
+pub use pins::Recent;
 pub use range::scan;
 
 /// What must be fetched before a synchronous function can go on.

@@ -35,6 +35,7 @@ use crate::store::Reader;
 use crate::tree::Need;
 use crate::tree::Pinned;
 use crate::tree::Pins;
+use crate::tree::Recent;
 use crate::tree::Resident;
 use crate::tree::Source;
 use crate::tree::find;
@@ -201,9 +202,10 @@ impl Nodes {
         &self,
         ask: impl Fn(&Pinned<'_>) -> std::result::Result<T, Need>,
     ) -> Result<T> {
-        let mut pins = Pins::default();
+        let (mut pins, recent) = (Pins::default(), Recent::default());
         for _ in 0..ROUNDS {
             let need = match ask(&Pinned {
+                recent: &recent,
                 pins: &pins,
                 nodes: self,
             }) {

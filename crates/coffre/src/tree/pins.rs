@@ -1,5 +1,6 @@
 //! What one operation holds on to, so that it ends even where the shared memory is full.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,8 +20,19 @@ pub struct Pins {
     pub(super) spills: HashMap<(u8, Place), Arc<Value>>,
 }
 
-/// Pins first, then the shared memory.
+/// Where the nodes lie that operations found last: most of them ask for the same few, and a look here costs much less than
+/// one into the shared memory, which counts who is asked for how often. It keeps [`SLOTS`] nodes at most.
+#[derive(Default)]
+pub struct Recent(RefCell<[Slot; SLOTS]>);
+
+type Slot = Option<(Place, Arc<Node>)>;
+
+const SLOTS: usize = 16;
+
+/// What was found last first, then pins, then the shared memory.
 pub struct Pinned<'a> {
+    /// Found last.
+    pub recent: &'a Recent,
     /// Held by this operation.
     pub pins: &'a Pins,
     /// Shared.
@@ -29,11 +41,18 @@ pub struct Pinned<'a> {
 
 impl Resident for Pinned<'_> {
     fn node(&self, child: &Child) -> Option<Arc<Node>> {
-        self.pins
-            .nodes
-            .get(&child.pointer.place)
-            .cloned()
-            .or_else(|| self.nodes.node(child))
+        let place = &child.pointer.place;
+        let mut recent = self.recent.0.borrow_mut();
+        let slot = recent.get_mut(slot(place))?;
+        if let Some((known, node)) = slot
+            && known == place
+        {
+            return Some(Arc::clone(node));
+        }
+        let pinned = self.pins.nodes.get(place).cloned();
+        let node = pinned.or_else(|| self.nodes.node(child))?;
+        *slot = Some((*place, Arc::clone(&node)));
+        Some(node)
     }
 
     fn spill(&self, tag: u8, pointer: &Pointer) -> Option<Arc<Value>> {
@@ -43,4 +62,10 @@ impl Resident for Pinned<'_> {
             .cloned()
             .or_else(|| self.nodes.spill(tag, pointer))
     }
+}
+
+/// Offsets of nodes are spread over all slots.
+fn slot(place: &Place) -> usize {
+    let (Place::Open { offset, .. } | Place::Pack { offset, .. }) = place;
+    (offset.wrapping_mul(0x9e37_79b1) >> 16) as usize % SLOTS
 }
