@@ -17,6 +17,8 @@ use coffre::Vault;
 use tokio::io::AsyncWriteExt;
 
 const PASSPHRASE: &str = "correct horse battery staple";
+/// What this program is told when it is to measure the Rust call: the store and the state folder follow.
+const ALONE: &str = "read";
 const SMALL_FILES: usize = 10_000;
 const SMALL: usize = 4096;
 /// Where S3 is served, to whoever knows this key; on this machine alone.
@@ -97,33 +99,20 @@ impl Place {
         Ok(place)
     }
 
-    /// Seconds that the Rust call takes.
-    async fn read_by_rust(&self) -> Result<f64> {
-        let location = Vault::at(&self.at("store"))?.state_dir(self.at("state"));
-        let files = location.open(&Self::secret()?).await?.files().await?;
-        let begin = Instant::now();
-        let content = files.read("/big").await?;
-        let seconds = begin.elapsed().as_secs_f64();
-        if content.len() as u64 != files.metadata("/big").await?.size {
-            bail!("the file was not read whole");
-        }
-        files.close().await?;
-        Ok(seconds)
+    /// Seconds that the Rust call takes. In a process of its own, as in Python: memory that a process has used before costs
+    /// it less than what is fresh.
+    fn read_by_rust(&self) -> Result<f64> {
+        let mut alone = Command::new(std::env::current_exe()?);
+        told(alone.args([ALONE, &self.at("store"), &self.at("state")]))
     }
 
     /// Seconds that a measurement in Python takes, of the vault at an address.
     fn by_python(&self, python: &Path, what: &str, address: &str) -> Result<f64> {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/library/python.py");
-        let output = Command::new(python)
-            .args([program, what])
-            .args([address, &self.at("state"), &self.at("passphrase")])
-            .env("AWS_ACCESS_KEY_ID", KEY)
-            .env("AWS_SECRET_ACCESS_KEY", KEY)
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot start Python")?;
-        let told = String::from_utf8(output.stdout)?;
-        told.trim().parse().context("Python measured nothing")
+        let mut alone = Command::new(python);
+        alone.args([program, what]);
+        alone.args([address, &self.at("state"), &self.at("passphrase")]);
+        told(&mut alone)
     }
 
     /// Seconds that `rclone copy` takes for as many files, into a crypt remote over another remote.
@@ -181,6 +170,33 @@ impl Place {
     }
 }
 
+/// The seconds that a process tells.
+fn told(alone: &mut Command) -> Result<f64> {
+    let output = alone
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", KEY)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {alone:?}"))?;
+    let told = String::from_utf8(output.stdout)?;
+    told.trim()
+        .parse()
+        .with_context(|| format!("{alone:?} measured nothing"))
+}
+
+async fn read_alone(store: &str, state: &str) -> Result<f64> {
+    let location = Vault::at(store)?.state_dir(state);
+    let files = location.open(&Place::secret()?).await?.files().await?;
+    let begin = Instant::now();
+    let content = files.read("/big").await?;
+    let seconds = begin.elapsed().as_secs_f64();
+    if content.len() as u64 != files.metadata("/big").await?.size {
+        bail!("the file was not read whole");
+    }
+    files.close().await?;
+    Ok(seconds)
+}
+
 /// Stops it in any case.
 struct Server(Child);
 
@@ -225,12 +241,19 @@ impl Small {
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, store, state] = &arguments[..]
+        && first == ALONE
+    {
+        println!("{}", read_alone(store, state).await?);
+        return Ok(());
+    }
     let asked = Asked::parse()?;
     let place = Place::make(asked.bytes).await?;
     let folder = place.at("store");
     let (mut rust, mut python) = (Vec::new(), Vec::new());
     for _ in 0..asked.rounds {
-        rust.push(place.read_by_rust().await?);
+        rust.push(place.read_by_rust()?);
         python.push(place.by_python(&asked.python, "read", &folder)?);
     }
     let gibibytes = asked.bytes as f64 / f64::from(1 << 30);
