@@ -21,7 +21,7 @@ pub struct Pins {
 }
 
 /// Where the nodes lie that operations found last: most of them ask for the same few, and a look here costs much less than
-/// one into the shared memory, which counts who is asked for how often. It keeps [`SLOTS`] nodes at most.
+/// one into the shared memory, which counts who is asked for how often. It keeps sixteen nodes at most.
 #[derive(Default)]
 pub struct Recent(RefCell<[Slot; SLOTS]>);
 
