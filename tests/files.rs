@@ -208,6 +208,45 @@ async fn a_crash_leaves_the_old_content_or_the_new() {
     }
 }
 
+#[tokio::test]
+async fn a_small_write_is_there_whole_after_a_crash_or_not_at_all() {
+    let world = World::local();
+    world.create("a").await;
+    // Within a block, a block and a bit, and nothing.
+    let contents = [noise(5000, 1), noise(200_000, 2), Vec::new()];
+    for (old, new) in [(0, 1), (1, 2), (2, 0), (1, 0)] {
+        let (old, new) = (&contents[old], &contents[new]);
+        for synced in [false, true] {
+            let files = opened(&world).await;
+            files.write("/file", old.clone()).await.unwrap();
+            files.sync().await.unwrap();
+            files.write("/file", new.clone()).await.unwrap();
+            files.write("/beside", new.clone()).await.unwrap();
+            if synced {
+                files.sync().await.unwrap();
+            }
+            files.volume().crash();
+            drop(files);
+            // What was begun before meets the end.
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let files = opened(&world).await;
+            let found = files.read("/file").await.unwrap();
+            assert!(found == new[..] || (!synced && found == old[..]));
+            if synced || files.exists("/beside").await.unwrap() {
+                assert!(files.read("/beside").await.unwrap() == new[..]);
+                files.remove("/beside").await.unwrap();
+            }
+            // What was read may be open for a moment longer.
+            files.close().await.unwrap();
+            let files = opened(&world).await;
+            files.publish().await.unwrap();
+            let left = files.volume().space().await.unwrap().inodes;
+            assert_eq!(left, 2, "the root and the file");
+            files.close().await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_find_one_content_or_the_other_whole() {
     let world = World::local();
