@@ -108,7 +108,7 @@ impl Volume {
     /// Publishes everything and stops. What is still open is closed as far as the vault is concerned.
     pub async fn close(&self) -> Result<()> {
         if self.inner.writer.is_some() {
-            self.inner.publish().await?;
+            self.inner.publish_last().await?;
         }
         self.stop();
         self.ended().await;

@@ -393,14 +393,18 @@ impl Inner {
         }
         fault::point("session.begun");
         self.recall_unrecorded(writer).await?;
-        let orphans = self
-            .query(|view, _| entries::orphans(view, device, usize::MAX))
-            .await?;
-        for inode in orphans {
+        for inode in self.unnamed().await? {
             if !self.core().handles.is_open(inode) {
                 self.reap(inode).await?;
             }
         }
         Ok(())
+    }
+
+    /// Files of this device that have no name.
+    pub(crate) async fn unnamed(&self) -> Result<Vec<Inode>> {
+        let device = self.core().device()?;
+        self.query(|view, _| entries::orphans(view, device, usize::MAX))
+            .await
     }
 }

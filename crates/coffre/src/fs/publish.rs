@@ -118,14 +118,28 @@ impl Inner {
         result
     }
 
-    /// Who asks for it may know that the store is back before the next probe does.
     async fn publish_if_there(&self) -> Result<()> {
+        self.be_ready().await?;
+        self.publish_once().await
+    }
+
+    /// Sees to it that publishing can begin. Who asks for it may know that the store is back before the next probe does.
+    async fn be_ready(&self) -> Result<()> {
         let store = self.vault.store();
         if store.outage().is_some() {
             store.look().await?;
         }
-        self.begin_session().await?;
-        self.publish_once().await
+        self.begin_session().await
+    }
+
+    /// Publishes for the last time: without the files that have no name, because nobody might come back to this device's.
+    pub(crate) async fn publish_last(&self) -> Result<()> {
+        self.be_ready().await?;
+        // Also those that are being released at this moment.
+        for inode in self.unnamed().await? {
+            self.reap(inode).await?;
+        }
+        self.publish().await
     }
 
     fn note_failure(&self, failure: Option<&Error>) {
