@@ -23,7 +23,7 @@ use crate::stat::stat;
 
 /// What one step of a long read or write moves, in bytes. Python's bytes are copied step by step, so that a vault does not
 /// hold on to all of a long one until it has sealed its last part.
-pub(crate) const STEP: usize = 1024 * 1024;
+const STEP: usize = 1024 * 1024;
 
 pub(crate) enum Opened {
     InPlace(File),
@@ -162,7 +162,7 @@ fn fill<'py>(
 }
 
 /// Writes step by step, and counts what is done.
-pub(crate) async fn write(
+async fn write(
     file: &File,
     offset: u64,
     content: &[u8],

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use coffre::Error;
 use coffre::Filesystem;
 use coffre::KdfParams;
@@ -191,14 +192,8 @@ impl OpenVault {
     /// Makes a file with this content, or replaces all of one.
     fn write(&self, py: Python<'_>, name: PyBackedBytes, content: PyBackedBytes) -> PyResult<()> {
         let files = self.files(py)?;
-        wait(py, async {
-            if content.len() <= file::STEP {
-                return files.write(path(&name), content.to_vec()).await;
-            }
-            let replacement = files.replace(path(&name)).await?;
-            file::write(replacement.file(), 0, &content, &mut 0).await?;
-            replacement.commit().await.map(drop)
-        })
+        // Lent, not copied: nothing of it is kept once it is sealed.
+        wait(py, files.write(path(&name), Bytes::from_owner(content)))
     }
 
     /// Opens a file where it is.

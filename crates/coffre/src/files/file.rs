@@ -32,7 +32,6 @@ use crate::fs::Follow;
 use crate::fs::Handle;
 use crate::fs::IfTaken;
 use crate::fs::OpenMode;
-use crate::fs::Owner;
 use crate::fs::SetAttributes;
 use crate::fs::Volume;
 
@@ -212,10 +211,7 @@ impl OpenOptions {
 
     async fn open_or_make(&self, files: &Filesystem, path: &Path) -> Result<Open> {
         let Place { folder, name } = files.place_of_target(path).await?;
-        let owner = Owner {
-            mode: self.mode,
-            ..files.owner
-        };
+        let owner = files.maker(self.mode);
         loop {
             match files.volume.create(folder, &name, owner).await {
                 Ok((_, handle)) => return Ok(files.opened(handle, path)),

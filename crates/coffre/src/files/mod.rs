@@ -162,10 +162,7 @@ impl Filesystem {
             return replacement.commit().await.map(drop);
         }
         let place = self.place_of_target(path).await?;
-        let owner = Owner {
-            mode: 0o666,
-            ..self.owner
-        };
+        let owner = self.maker(0o666);
         let place = (place.folder, &place.name[..]);
         let written = self
             .volume
@@ -616,9 +613,14 @@ impl Filesystem {
         self.remove(path).await
     }
 
+    /// Whose is what is made with this mode.
+    fn maker(&self, mode: u32) -> Owner {
+        Owner { mode, ..self.owner }
+    }
+
     async fn make(&self, path: &Path, what: Make, mode: u32) -> Result<()> {
         let place = self.place(path).await?;
-        let owner = Owner { mode, ..self.owner };
+        let owner = self.maker(mode);
         let made = self.volume.make(place.folder, &place.name, what, owner);
         made.await.map(drop).map_err(|error| error.at(path))
     }

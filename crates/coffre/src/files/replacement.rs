@@ -15,7 +15,6 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::FileKind;
 use crate::fs::IfTaken;
-use crate::fs::Owner;
 
 /// A file in the making, which nobody sees. [`commit`](Self::commit) puts it in its place; dropped before, it is gone, as it is
 /// when the process ends.
@@ -41,10 +40,7 @@ impl Replacement {
             Err(error) if error.refusal() == Some(Refusal::NoEntry) => {}
             Err(error) => return Err(error),
         }
-        let owner = Owner {
-            mode: 0o666,
-            ..files.owner
-        };
+        let owner = files.maker(0o666);
         let (_, handle) = files.volume.create_unnamed(place.folder, owner).await?;
         let file = File::new(files.opened(handle, path));
         Ok(Self { file, place })

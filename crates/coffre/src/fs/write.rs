@@ -10,16 +10,22 @@ use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fault;
+use crate::fs::core::Core;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::namespace;
+use crate::fs::namespace::Context;
+use crate::fs::namespace::Outcome;
 use crate::fs::namespace::Privileges;
+use crate::fs::namespace::Step;
+use crate::fs::namespace::View;
 use crate::fs::namespace::Whole;
 use crate::fs::namespace::content;
 use crate::fs::pressure::Demand;
 use crate::fs::stale::Origin;
 use crate::fs::types::IfTaken;
 use crate::fs::types::Owner;
+use crate::tree::Pinned;
 
 impl Inner {
     /// Writes `data` at `offset` of a file.
@@ -31,7 +37,7 @@ impl Inner {
         data: Bytes,
         privileges: Privileges,
     ) -> Result<()> {
-        let writer = self.writer()?;
+        self.writer()?;
         let end = offset
             .checked_add(data.len() as u64)
             .ok_or(Refusal::FileTooLarge)?;
@@ -41,69 +47,74 @@ impl Inner {
         if data.is_empty() {
             return Ok(());
         }
-        self.admit(writer, Demand::Grow(data.len() as u64)).await?;
-        // From here until the blocks are named, no fold may forget the pack they are in.
-        let lease = self.core().lease.clone();
-        let parts = seal_blocks(writer, offset, &data)?;
-        fault::point("write.sealed");
-        let written = self
-            .run(
-                origin,
-                |view, _, context| {
-                    content::write_blocks(view, *context, inode, parts.clone(), privileges)
-                },
-                |_, _| (),
-            )
-            .await;
-        drop(lease);
-        fault::point("write.accepted");
-        written
+        self.name_sealed(
+            origin,
+            (offset, &data),
+            |view, _, context, parts| {
+                content::write_blocks(view, *context, inode, parts.to_vec(), privileges)
+            },
+            |_, _| (),
+        )
+        .await
     }
 
     /// Makes a file with all its content, in one transaction.
     pub(crate) async fn write_whole(
         &self,
         origin: Origin,
-        (parent, name): (Inode, &[u8]),
+        place: (Inode, &[u8]),
         content: &Bytes,
         owner: Owner,
         taken: IfTaken,
     ) -> Result<()> {
+        let inode = self.allocate(place.0)?;
+        self.name_sealed(
+            origin,
+            (0, content),
+            |view, core, context, parts| {
+                let device = core.device()?;
+                let open = |inode| core.handles.state(inode);
+                let whole = Whole {
+                    inode,
+                    parts,
+                    owner,
+                };
+                namespace::make_whole(view, *context, place, whole, taken, open, device)
+            },
+            |core, removed| core.handles.note(removed),
+        )
+        .await
+    }
+
+    /// Seals content, and runs the operation that names its pieces.
+    async fn name_sealed<T>(
+        &self,
+        origin: Origin,
+        (offset, data): (u64, &Bytes),
+        mut operation: impl FnMut(
+            &View<'_, Pinned<'_>>,
+            &Core,
+            &Context,
+            &[(u64, Piece)],
+        ) -> Step<Outcome<T>>,
+        finish: impl FnOnce(&mut Core, T),
+    ) -> Result<()> {
         let writer = self.writer()?;
-        let inode = self.allocate(parent)?;
-        let size = content.len() as u64;
-        self.admit(writer, Demand::Grow(size)).await?;
-        // As above.
+        self.admit(writer, Demand::Grow(data.len() as u64)).await?;
+        // From here until the blocks are named, no fold may forget the pack they are in.
         let lease = self.core().lease.clone();
-        let parts = seal_blocks(writer, 0, content)?;
+        let parts = seal_blocks(writer, offset, data)?;
         fault::point("write.sealed");
-        let whole = Whole {
-            inode,
-            parts,
-            owner,
-        };
-        let written = self
+        let named = self
             .run(
                 origin,
-                |view, core, context| {
-                    let device = core.device()?;
-                    let open = |inode| core.handles.state(inode);
-                    namespace::make_whole(
-                        view,
-                        *context,
-                        (parent, name),
-                        &whole,
-                        taken,
-                        open,
-                        device,
-                    )
-                },
-                |core, removed| core.handles.note(removed),
+                |view, core, context| operation(view, core, context, &parts),
+                finish,
             )
             .await;
         drop(lease);
         fault::point("write.accepted");
-        written
+        named
     }
 }
 

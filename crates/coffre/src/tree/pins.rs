@@ -1,4 +1,4 @@
-//! What one operation holds on to, so that it ends even where the shared memory is full.
+//! What one operation holds on to, so that it ends even where the shared memory is full, and what was found last.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

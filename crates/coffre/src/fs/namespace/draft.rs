@@ -45,6 +45,14 @@ impl<'a, R: Resident> Draft<'a, R> {
         Ok(record)
     }
 
+    /// The record of an inode as it is now in this operation.
+    pub(super) fn look(&self, inode: Inode) -> Step<InodeRecord> {
+        match self.inodes.get(&inode) {
+            Some(known) => Ok(known.clone()),
+            None => self.view.inode(inode),
+        }
+    }
+
     /// As [`Draft::inode`], with its ctime set to now.
     pub(super) fn changed(&mut self, inode: Inode) -> Step<&mut InodeRecord> {
         let now = self.context.now;

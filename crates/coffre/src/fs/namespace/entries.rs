@@ -88,10 +88,10 @@ pub fn make<R: Resident>(
         return Err(Refusal::Exists.into());
     }
     let mut draft = Draft::new(view, context);
+    draft.modified(parent)?;
     let record = made_in(&mut draft, parent, inode, what, owner)?;
-    let above = draft.modified(parent)?;
     if record.kind == FileKind::Directory {
-        above.subdirectories += 1;
+        draft.inode(parent)?.subdirectories += 1;
     }
     let attributes = attributes_of(inode, &record, names_of_new(record.kind), 0);
     attach(&mut draft, (parent, name), inode, record.kind);
@@ -269,7 +269,7 @@ pub(super) fn made_in<R: Resident>(
     owner: Owner,
 ) -> Step<InodeRecord> {
     let mut record = new_record(draft.context, what, owner)?;
-    let above = draft.view.inode(parent)?;
+    let above = draft.look(parent)?;
     if above.mode & SET_GID != 0 {
         record.gid = above.gid;
         if record.kind == FileKind::Directory {

@@ -51,8 +51,8 @@ pub fn make_unnamed<R: Resident>(
     draft.finish(attributes)
 }
 
-/// Gives an unnamed file its name. What had the name before loses it, if it may be replaced, in the same moment, and hands on who may do what with it:
-/// mode, owner, extended attributes.
+/// Gives an unnamed file its name. What had the name before loses it, if it may be replaced, in the same moment, and hands on
+/// who may do what with it: mode, owner, extended attributes.
 pub fn put_in_place<R: Resident>(
     view: &View<R>,
     context: Context,
@@ -77,20 +77,27 @@ pub fn put_in_place<R: Resident>(
     if let Some(old) = old.filter(|old| old.kind == FileKind::Regular) {
         resemble(&mut draft, inode, old.inode)?;
     }
-    let removed = match old {
-        None => None,
-        Some(old) => Some(drop_name(
-            &mut draft,
-            (parent, name),
-            old,
-            open(old.inode),
-            device,
-        )?),
-    };
     draft.delete(orphan);
     draft.changed(inode)?;
-    attach(&mut draft, (parent, name), inode, FileKind::Regular);
+    let removed = take_name(&mut draft, (parent, name), inode, old, open, device)?;
     draft.finish(removed)
+}
+
+/// Gives a file a name, and takes that from what has it.
+pub(super) fn take_name<R: Resident>(
+    draft: &mut Draft<R>,
+    place: (Inode, &[u8]),
+    inode: Inode,
+    old: Option<Entry>,
+    open: impl Fn(Inode) -> InodeOpen,
+    device: DeviceId,
+) -> Step<Option<Removed>> {
+    let removed = match old {
+        None => None,
+        Some(old) => Some(drop_name(draft, place, old, open(old.inode), device)?),
+    };
+    attach(draft, place, inode, FileKind::Regular);
+    Ok(removed)
 }
 
 /// What has a name that a file is to get, if it may lose it.

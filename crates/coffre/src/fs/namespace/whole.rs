@@ -11,12 +11,11 @@ use crate::fs::namespace::content;
 use crate::fs::namespace::draft::Draft;
 use crate::fs::namespace::entries::InodeOpen;
 use crate::fs::namespace::entries::Removed;
-use crate::fs::namespace::entries::attach;
-use crate::fs::namespace::entries::drop_name;
 use crate::fs::namespace::entries::made_in;
 use crate::fs::namespace::entries::new_record;
 use crate::fs::namespace::unnamed::replaceable;
 use crate::fs::namespace::unnamed::resemble;
+use crate::fs::namespace::unnamed::take_name;
 use crate::fs::namespace::view::Context;
 use crate::fs::namespace::view::Outcome;
 use crate::fs::namespace::view::Step;
@@ -28,12 +27,12 @@ use crate::tree::Resident;
 
 /// A file that is not there yet: its number, which was never used, and the pieces of its content from its beginning on, one a
 /// block and without gaps.
-#[derive(Debug, Clone)]
-pub struct Whole {
+#[derive(Debug, Clone, Copy)]
+pub struct Whole<'a> {
     /// Its number.
     pub inode: Inode,
     /// (block index, piece), ascending.
-    pub parts: Vec<(u64, Piece)>,
+    pub parts: &'a [(u64, Piece)],
     /// Whose it is, unless it takes the place of another one.
     pub owner: Owner,
 }
@@ -44,7 +43,7 @@ pub fn make_whole<R: Resident>(
     view: &View<R>,
     context: Context,
     (parent, name): (Inode, &[u8]),
-    whole: &Whole,
+    whole: Whole<'_>,
     taken: IfTaken,
     open: impl Fn(Inode) -> InodeOpen,
     device: DeviceId,
@@ -67,20 +66,10 @@ pub fn make_whole<R: Resident>(
     if let Some(old) = resembled {
         resemble(&mut draft, inode, old.inode)?;
     }
-    for (index, piece) in &whole.parts {
+    for (index, piece) in whole.parts {
         let pieces = vec![piece.clone()];
         draft.put_block(inode, *index, Block { pieces });
     }
-    let removed = match old {
-        None => None,
-        Some(old) => Some(drop_name(
-            &mut draft,
-            (parent, name),
-            old,
-            open(old.inode),
-            device,
-        )?),
-    };
-    attach(&mut draft, (parent, name), inode, FileKind::Regular);
+    let removed = take_name(&mut draft, (parent, name), inode, old, open, device)?;
     draft.finish(removed)
 }

@@ -174,14 +174,15 @@ impl Pair {
                 let (parent, name, taken) =
                     (self.directory(parent), name(choice), if_taken(replaces));
                 let data = self.data(length(len));
+                let parts = parts(0, &data);
                 let whole = namespace::Whole {
                     inode: self.world.allocate_inode(),
-                    parts: parts(0, &data),
+                    parts: &parts,
                     owner: owner(mode),
                 };
                 let made = self.world.run(|view, context| {
                     let place = (parent, &name[..]);
-                    namespace::make_whole(view, context, place, &whole, taken, open, DEVICE)
+                    namespace::make_whole(view, context, place, whole, taken, open, DEVICE)
                 });
                 let place = (parent, &name[..]);
                 let who = (mode & 0o7777, (1, mode % 3));
