@@ -190,7 +190,7 @@ fn is_between(
 }
 
 /// Runs a future until it is done, or has answered so many times that it is not.
-async fn given_up_after<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn given_up_after<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use coffre::Filesystem;
 use coffre_tests::content::noise;
+use coffre_tests::content::server;
+use coffre_tests::content::stop;
 use coffre_tests::world::World;
 use futures::StreamExt;
 use futures::TryStreamExt;
@@ -14,6 +16,8 @@ use opendal::EntryMode;
 use opendal::ErrorKind;
 use opendal::Operator;
 use opendal::options::ListOptions;
+
+use crate::given_up::given_up_after;
 
 /// Something that the contract is tried on, and what keeps it alive.
 struct Tried {
@@ -536,4 +540,60 @@ async fn errors_keep_their_source_and_a_closed_store_is_told() {
     files.remove("file").await.unwrap();
     let left: Vec<_> = files.list("/").await.unwrap().try_collect().await.unwrap();
     assert!(left.is_empty());
+}
+
+/// Whoever gives a writer up half-way and closes it all the same is not to find the old content gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_written_whole_is_not_put_in_place() {
+    let s3 = server().await;
+    let world = World::at(s3.uri("vault"));
+    world.create("a").await;
+    let files = Filesystem::of(world.files("a").await);
+    files.write("/file", "old").await.unwrap();
+    files.write("/log", "one ").await.unwrap();
+    // More names than come with the first read.
+    for part in noise(12_000 * 40, 5).chunks(40) {
+        let name: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
+        files.write(name, "").await.unwrap();
+    }
+    files.close().await.unwrap();
+
+    let mut given_up = 0;
+    for polls in 1..=4 {
+        for append in [false, true] {
+            // A machine that knows nothing has to wait for everything.
+            world.forget("b");
+            let files = Filesystem::of(world.files("b").await);
+            let operator = coffre_opendal::operator(files.clone()).unwrap();
+            let name = if append { "log" } else { "file" };
+            let before = if append { "one " } else { "old" };
+            let open = operator.writer_with(name).append(append);
+            let mut writer = open.await.unwrap();
+            if given_up_after(polls, writer.write("new")).await.is_some() {
+                files.close().await.unwrap();
+                continue;
+            }
+            given_up += 1;
+            writer.close().await.unwrap_err();
+            assert_eq!(files.read(name).await.unwrap(), before);
+            files.close().await.unwrap();
+
+            // Asked for again it is written, once.
+            world.forget("b");
+            let files = Filesystem::of(world.files("b").await);
+            let operator = coffre_opendal::operator(files.clone()).unwrap();
+            let mut writer = operator.writer("file").await.unwrap();
+            assert!(given_up_after(1, writer.write("ne")).await.is_none());
+            writer.write("ne").await.unwrap();
+            writer.write("w").await.unwrap();
+            writer.close().await.unwrap();
+            // An end that is asked for again, because nobody knows of the first, is no empty file.
+            writer.close().await.unwrap_err();
+            assert_eq!(files.read("file").await.unwrap(), "new");
+            files.write("/file", "old").await.unwrap();
+            files.close().await.unwrap();
+        }
+    }
+    assert!(given_up > 0, "no write had to wait");
+    stop(s3).await;
 }

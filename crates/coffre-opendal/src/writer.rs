@@ -35,11 +35,23 @@ enum Begun {
     Appending(File),
 }
 
+/// What can still come of a writer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// All that was asked for is written.
+    Whole,
+    /// A write failed or was given up. Asked for again it goes where it was to go; until then there is nothing to be closed.
+    Owing,
+    /// It was closed, or nobody knows what of it was written.
+    Over,
+}
+
 pub(crate) struct Writer {
     files: Filesystem,
     path: PathBuf,
     way: Way,
     begun: Option<Begun>,
+    standing: Standing,
 }
 
 impl Writer {
@@ -55,6 +67,7 @@ impl Writer {
             path,
             way,
             begun: None,
+            standing: Standing::Whole,
         }
     }
 
@@ -82,40 +95,57 @@ impl Writer {
         let opened = self.files.open_with(&self.path, &options).await?;
         Ok(Begun::Appending(opened))
     }
+}
 
-    async fn begun(&mut self) -> Result<Begun> {
-        match self.begun.take() {
-            Some(begun) => Ok(begun),
-            None => self.begin().await,
-        }
+async fn append(file: &File, content: Buffer) -> Result<()> {
+    for part in content {
+        let end = file.metadata().await.map_err(error)?.size;
+        file.write_at(end, part).await.map_err(error)?;
     }
+    Ok(())
 }
 
 impl Write for Writer {
     async fn write(&mut self, content: Buffer) -> Result<()> {
-        let mut begun = self.begun().await?;
-        match &mut begun {
-            Begun::Replacement(replacement, length) => {
+        if self.standing == Standing::Over {
+            return Err(over());
+        }
+        self.standing = Standing::Owing;
+        if self.begun.is_none() {
+            self.begun = Some(self.begin().await?);
+        }
+        match &mut self.begun {
+            Some(Begun::Replacement(replacement, length)) => {
+                let mut at = *length;
                 for part in content {
                     let more = part.len() as u64;
-                    let written = replacement.file().write_at(*length, part).await;
+                    let written = replacement.file().write_at(at, part).await;
                     written.map_err(error)?;
-                    *length += more;
+                    at += more;
                 }
+                *length = at;
             }
-            Begun::Appending(file) => {
-                for part in content {
-                    let end = file.metadata().await.map_err(error)?.size;
-                    file.write_at(end, part).await.map_err(error)?;
-                }
+            Some(Begun::Appending(file)) => {
+                // A part of it may be in the file then, which asking again would write twice.
+                self.standing = Standing::Over;
+                append(file, content).await.map_err(Error::set_persistent)?;
             }
+            None => return Err(over()),
         }
-        self.begun = Some(begun);
+        self.standing = Standing::Whole;
         Ok(())
     }
 
+    /// Once: what there is of an end that failed is not known.
     async fn close(&mut self) -> Result<Metadata> {
-        let found = match (self.begun().await?, self.way) {
+        if std::mem::replace(&mut self.standing, Standing::Over) != Standing::Whole {
+            return Err(over());
+        }
+        let begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begin().await.map_err(Error::set_persistent)?,
+        };
+        let found = match (begun, self.way) {
             (Begun::Replacement(replacement, _), Way::MakeNew) => {
                 let made = replacement.commit_new().await;
                 made.map_err(|failed| match failed.refusal() {
@@ -125,11 +155,12 @@ impl Write for Writer {
             }
             (Begun::Replacement(replacement, _), _) => replacement.commit().await.map_err(error),
             (Begun::Appending(file), _) => file.metadata().await.map_err(error),
-        }?;
-        Ok(metadata(&found))
+        };
+        Ok(metadata(&found.map_err(Error::set_persistent)?))
     }
 
     async fn abort(&mut self) -> Result<()> {
+        self.standing = Standing::Over;
         match self.begun.take() {
             Some(Begun::Appending(_)) => Err(Error::new(
                 ErrorKind::Unsupported,
@@ -138,6 +169,13 @@ impl Write for Writer {
             _ => Ok(()),
         }
     }
+}
+
+fn over() -> Error {
+    Error::new(
+        ErrorKind::Unexpected,
+        "a write or the end of this writer failed or was given up; nothing is put in place by it any more",
+    )
 }
 
 fn exists() -> Error {
