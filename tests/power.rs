@@ -215,8 +215,14 @@ impl Session {
     fn with_packs_last(&self) -> (Self, usize) {
         let folders = self.folders();
         let goes_to = |event: &Event, prefix: &str| match event {
+            // A copy gets its name when it is whole; a pack beside the store a second one.
             Event::Rename {
                 to: (folder, _), ..
+            }
+            | Event::Make {
+                folder,
+                is_folder: false,
+                ..
             } => folders[folder].starts_with(PathBuf::from("store").join(prefix)),
             _ => false,
         };

@@ -418,12 +418,13 @@ impl Recorder {
         parent: INodeNo,
         name: &OsStr,
         is_folder: bool,
+        linked: Option<INodeNo>,
     ) -> std::result::Result<FileAttr, Errno> {
         let mut live = self.live();
         let path = live.disk.path(parent.0).join(name);
         live.refuse(Act::Make, &path, 0)?;
         live.next += 1;
-        let inode = live.next + 1;
+        let inode = linked.map_or(live.next + 1, |linked| linked.0);
         live.record(Event::Make {
             folder: parent.0,
             name: name.to_owned(),
@@ -560,7 +561,7 @@ impl Filesystem for Recorder {
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        match self.make(parent, name, true) {
+        match self.make(parent, name, true, None) {
             Ok(made) => reply.entry(&TTL, &made, Generation(0)),
             Err(errno) => reply.error(errno),
         }
@@ -577,8 +578,22 @@ impl Filesystem for Recorder {
         reply: ReplyCreate,
     ) {
         let flags = FopenFlags::empty();
-        match self.make(parent, name, false) {
+        match self.make(parent, name, false, None) {
             Ok(made) => reply.created(&TTL, &made, Generation(0), FileHandle(0), flags),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn link(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        match self.make(newparent, newname, false, Some(ino)) {
+            Ok(linked) => reply.entry(&TTL, &linked, Generation(0)),
             Err(errno) => reply.error(errno),
         }
     }

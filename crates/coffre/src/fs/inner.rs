@@ -123,6 +123,7 @@ pub(crate) struct Inner {
 pub(crate) struct Parts {
     pub(crate) vault: Vault,
     pub(crate) options: Options,
+    pub(crate) shares: Shares,
     pub(crate) nodes: Nodes,
     pub(crate) packs: Arc<DataPacks>,
     pub(crate) writer: Option<Writer>,
@@ -136,7 +137,7 @@ impl Inner {
         Self {
             gauge: Gauge::new(parts.options.queue, folder),
             vault: parts.vault,
-            shares: Shares::of(parts.options.memory),
+            shares: parts.shares,
             options: parts.options,
             nodes: parts.nodes,
             packs: parts.packs,

@@ -63,21 +63,19 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
     };
     let cache = open_cache(&vault, &options, &mut notices);
     let ring = vault.ring();
-    let shares = Shares::of(options.memory);
     let store = vault.store().clone();
-    // What comes from a disk here is kept by the system, as it came.
-    let (recent, kept) = match store.is_on_disk() {
-        true => (0, shares.nodes + shares.recent),
-        false => (shares.recent, shares.nodes),
+    let shares = match store.is_on_disk() {
+        true => Shares::of(options.memory).for_a_disk(),
+        false => Shares::of(options.memory),
     };
-    let reader = Reader::keeping(store, cache, outbox.clone(), recent);
+    let reader = Reader::keeping(store, cache, outbox.clone(), shares.recent);
     let heads = vault.heads();
     for head in &heads.all {
         for pack in &head.commit.clear.packs {
             reader.learn(pack.name, pack.length);
         }
     }
-    let nodes = Nodes::new(reader, ring.clone(), kept);
+    let nodes = Nodes::new(reader, ring.clone(), shares.nodes);
     nodes.take_over(vault.nodes());
     let journal_dir = vault.state().journal();
     let packs_dir = vault.state().path().join("open");
@@ -181,6 +179,7 @@ async fn open_vault(vault: Vault, options: Options) -> Result<Inner> {
     Ok(Inner::new(Parts {
         vault,
         options,
+        shares,
         nodes,
         packs,
         writer,

@@ -306,7 +306,8 @@ impl Inner {
             }
             let length = bytes.len() as u64;
             let object = ObjectName::Pack(name);
-            store.put(&object, bytes).await?;
+            let file = writer.outbox.path(name);
+            store.put_file(&object, &file, bytes).await?;
             store.confirm(&object, length).await?;
             fault::point("publish.pack-sent");
             Ok(AddedPack { name, hash, length })

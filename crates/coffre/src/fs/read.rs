@@ -90,7 +90,8 @@ impl Inner {
                 return Ok(part.slice((offset - start) as usize..(end - start) as usize));
             }
         }
-        let mut out = BytesMut::zeroed((end - offset) as usize);
+        // What follows one another is only put behind one another; holes alone are cleared.
+        let mut out = BytesMut::with_capacity((end - offset) as usize);
         for (index, block) in blocks {
             let base = index * u64::from(BLOCK);
             for piece in &block.pieces {
@@ -105,9 +106,11 @@ impl Inner {
                 };
                 let skip = (from - base - u64::from(piece.at)) as usize;
                 let part = &bytes[skip..skip + (until - from) as usize];
-                out[(from - offset) as usize..(until - offset) as usize].copy_from_slice(part);
+                out.resize((from - offset) as usize, 0);
+                out.extend_from_slice(part);
             }
         }
+        out.resize((end - offset) as usize, 0);
         Ok(out.freeze())
     }
 
@@ -165,12 +168,12 @@ impl Inner {
     }
 
     /// Whether what is around a place that had to be opened is to be opened too: who reads here and there in a file that
-    /// about fits into memory comes back, and on a disk here that costs no request.
+    /// fits into what is kept comes back, and on a disk here that costs no request.
     fn is_worth_more(&self, (length, blocks): &(u64, Vec<(u64, Block)>)) -> bool {
         let mut contents = blocks
             .iter()
             .flat_map(|(_, block)| block.pieces.iter().map(|piece| &piece.content));
-        *length <= self.shares.nodes
+        *length <= self.nodes.frames_most()
             && self.vault.store().is_on_disk()
             && contents.any(|content| match content {
                 Content::Frame(pointer) => self.nodes.data_at_hand(pointer).is_none(),

@@ -74,6 +74,19 @@ impl Shares {
         }
     }
 
+    /// The same where the store is a disk of this machine. The system keeps what comes from it, as it came, and it takes
+    /// nothing faster from many at a time: what that spares is for what was opened.
+    pub(crate) fn for_a_disk(self) -> Self {
+        let uploads = self.uploads.min(2);
+        let spared = (self.uploads - uploads) as u64 * u64::from(self.pack);
+        Self {
+            uploads,
+            recent: 0,
+            nodes: self.nodes + self.recent + spared,
+            ..self
+        }
+    }
+
     /// Bytes that may wait in memory for a disk that takes nothing; then not even deletions are accepted.
     pub(crate) fn held_most(&self) -> usize {
         self.unsynced_most + self.reserve
@@ -98,10 +111,11 @@ mod tests {
         for bound in [96, 128, 256, 512, 1024, 4096] {
             let bound = bound * MIB;
             assert!(bound >= Options::MEMORY_LEAST);
-            let shares = Shares::of(bound);
-            let most = OWN + written(&shares) + shares.nodes + shares.recent;
-            assert!(most <= bound, "{bound}: {most} {shares:?}");
-            assert!(shares.pack > 4 << 20 && shares.fold_at > 2 << 20);
+            for shares in [Shares::of(bound), Shares::of(bound).for_a_disk()] {
+                let most = OWN + written(&shares) + shares.nodes + shares.recent;
+                assert!(most <= bound, "{bound}: {most} {shares:?}");
+                assert!(shares.pack > 4 << 20 && shares.fold_at > 2 << 20);
+            }
         }
     }
 

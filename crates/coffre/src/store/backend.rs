@@ -42,6 +42,8 @@ const PAUSES: [Duration; 3] = [
 pub struct Store {
     pub(super) service: Arc<Service>,
     pub(super) counters: Arc<Counters>,
+    /// Nothing is laid over the service that every read and write is to meet.
+    pub(super) is_bare: bool,
     /// A folder on a disk of this machine.
     pub(super) on_disk: Arc<OnceLock<bool>>,
     pub(super) met: Arc<Met>,
@@ -52,7 +54,7 @@ impl Store {
     /// Opens the service behind an address. Nothing is sent yet.
     pub fn open(uri: &StoreUri) -> Result<Self> {
         let mut store = Self::open_through(uri, |operator| operator)?;
-        store.on_disk = Arc::default();
+        store.is_bare = true;
         Ok(store)
     }
 
@@ -64,8 +66,8 @@ impl Store {
         Ok(Self {
             service: Arc::new(Service::open(uri, network)?),
             counters: Arc::default(),
-            // What is laid over it is to be met by every read.
-            on_disk: Arc::new(OnceLock::from(false)),
+            is_bare: false,
+            on_disk: Arc::default(),
             met: Arc::default(),
             health: Arc::new(Health::new()),
         })

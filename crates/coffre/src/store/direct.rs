@@ -119,7 +119,7 @@ impl Store {
 
     /// Whether it is a folder on a disk of this machine.
     pub(crate) fn is_on_disk(&self) -> bool {
-        let root = self.uri().local_path();
+        let root = self.uri().local_path().filter(|_| self.is_bare);
         root.is_some_and(|root| *self.on_disk.get_or_init(|| is_on_disk(root)))
     }
 

@@ -7,6 +7,7 @@ mod direct;
 mod failure;
 mod health;
 mod http;
+mod linked;
 mod listing;
 mod open_files;
 mod outbox;

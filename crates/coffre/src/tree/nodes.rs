@@ -88,6 +88,11 @@ impl Nodes {
         }))
     }
 
+    /// Content frames that are kept, in bytes.
+    pub fn frames_most(&self) -> u64 {
+        self.0.frames.policy().max_capacity().unwrap_or(0)
+    }
+
     /// Where sealed bytes come from.
     pub fn reader(&self) -> &Reader {
         &self.0.reader

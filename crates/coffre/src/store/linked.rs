@@ -1,0 +1,107 @@
+//! A pack that waits on the store's own disk is not copied there: it gets a second name, and loses its first one later.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use bytes::Bytes;
+use coffre_format::name::ObjectName;
+
+use crate::error::Result;
+use crate::store::backend::Store;
+use crate::store::service::make_durable;
+
+impl Store {
+    /// One PUT of a whole file of this machine, whose content is `bytes`. It is synced, and nobody writes to it any more.
+    pub async fn put_file(&self, name: &ObjectName, file: &Path, bytes: Bytes) -> Result<()> {
+        match self.link(name, file, bytes.len()).await? {
+            true => Ok(()),
+            false => self.put(name, bytes).await,
+        }
+    }
+
+    /// Whether it is there by a link. Nothing that stands in the way of one is an error: the store is another disk, has no
+    /// links, has a half-written object of this name.
+    async fn link(&self, name: &ObjectName, file: &Path, length: usize) -> Result<bool> {
+        let root = self.uri().local_path().filter(|_| self.is_bare);
+        let Some(root) = root.filter(|root| root.is_dir()) else {
+            return Ok(false);
+        };
+        self.note(self.service.in_place().await)?;
+        let path = root.join(name.to_string());
+        if linked(file, &path).is_err() {
+            return Ok(false);
+        }
+        self.counters.put(length);
+        // Its disk may have gone in between.
+        self.note(self.service.in_place().await)?;
+        make_durable(&path)?;
+        Ok(true)
+    }
+}
+
+fn linked(file: &Path, path: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(file, path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::hard_link(file, path)
+        }
+        linked => linked,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use coffre_format::id::PackName;
+
+    use super::*;
+    use crate::store::StoreUri;
+
+    #[tokio::test]
+    async fn a_file_beside_the_store_gets_a_second_name_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("waiting");
+        std::fs::write(&file, "content").unwrap();
+        let root = dir.path().join("store");
+        std::fs::create_dir(&root).unwrap();
+        let name = ObjectName::Pack(PackName([3; 16]));
+        let path = root.join(name.to_string());
+
+        let bare = Store::open(&StoreUri::local(&root)).unwrap();
+        bare.put_file(&name, &file, "content".into()).await.unwrap();
+        let inode = |path| std::fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(&path), inode(&file));
+        assert_eq!(bare.counts().puts, 1);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(bare.read(&name, 0..7).await.unwrap(), "content");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_linked_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("waiting");
+        std::fs::write(&file, "content").unwrap();
+        let root = dir.path().join("store");
+        let name = ObjectName::Pack(PackName([3; 16]));
+        let path = root.join(name.to_string());
+        let uri = StoreUri::local(&root);
+        let inode = |path| std::fs::metadata(path).unwrap().ino();
+
+        let covered = Store::open_through(&uri, |operator| operator).unwrap();
+        let sent = covered.put_file(&name, &file, "content".into()).await;
+        sent.unwrap();
+        assert_ne!(inode(&path), inode(&file));
+        // Half of an object is in its place.
+        std::fs::write(&path, "con").unwrap();
+        let bare = Store::open(&uri).unwrap();
+        bare.put_file(&name, &file, "content".into()).await.unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"content");
+        assert_ne!(inode(&path), inode(&file));
+        let nowhere = Store::memory();
+        let sent = nowhere.put_file(&name, &file, "content".into()).await;
+        sent.unwrap();
+        assert_eq!(nowhere.read(&name, 0..7).await.unwrap(), "content");
+    }
+}
