@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use coffre::Error;
+use coffre::Filesystem;
 use coffre::Refusal;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
@@ -249,6 +250,51 @@ async fn a_restored_home_goes_on_as_a_new_device_and_loses_nothing() {
         assert_eq!(read(&b, name).await, "published", "{name}");
     }
     b.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_on_as_a_new_device_keeps_what_has_no_name_yet() {
+    let world = World::local();
+    drop(world.create("a").await);
+    let a = world.files("a").await;
+    write(&a, "unlinked", "still open").await;
+    a.close().await.unwrap();
+    let first = a.vault().device().unwrap();
+    drop(a);
+    let home = world.dir.path().join("a");
+    copy_folder(&home, &world.dir.path().join("copy"));
+
+    let a = world.files("a").await;
+    let copy = Filesystem::of(world.files("copy").await);
+    let begun = copy.replace("begun").await.unwrap();
+    begun.file().write_at(0, "content".into()).await.unwrap();
+    let unlinked = copy.open("unlinked").await.unwrap();
+    copy.remove("unlinked").await.unwrap();
+    write(&a, "of the other", "published").await;
+    a.close().await.unwrap();
+    copy.volume().refresh().await.unwrap();
+    copy.publish().await.unwrap();
+    assert_ne!(copy.volume().vault().device().unwrap(), first);
+
+    begun.commit().await.unwrap();
+    assert_eq!(copy.read("begun").await.unwrap(), "content");
+    assert_eq!(unlinked.read_at(0..100).await.unwrap(), "still open");
+    drop(unlinked);
+    // What nobody holds any more is removed beside.
+    let begin = std::time::Instant::now();
+    loop {
+        copy.publish().await.unwrap();
+        let inodes = copy.volume().space().await.unwrap().inodes;
+        if inodes == 2 {
+            break;
+        }
+        assert!(
+            begin.elapsed().as_secs() < 20,
+            "{inodes} are there for ever"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    copy.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -134,6 +134,11 @@ impl Handles {
         }
     }
 
+    /// Open inodes without a name.
+    pub(crate) fn unnamed(&self) -> impl Iterator<Item = Inode> {
+        self.orphans.iter().copied()
+    }
+
     /// An inode that had no name has one.
     pub(crate) fn note_named(&mut self, inode: Inode) {
         self.orphans.remove(&inode);

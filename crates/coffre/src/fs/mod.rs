@@ -105,14 +105,27 @@ impl Volume {
         }
     }
 
-    /// Publishes everything and stops. What is still open is closed as far as the vault is concerned.
+    /// Publishes everything and stops. Where that fails nothing has changed. Where it succeeds, what is still open is closed
+    /// as far as the vault is concerned, and that goes on if the future is dropped.
     pub async fn close(&self) -> Result<()> {
         if self.inner.writer.is_some() {
-            self.inner.publish_last().await?;
+            self.inner.publish().await?;
         }
-        self.stop();
-        self.ended().await;
-        Ok(())
+        let volume = self.clone();
+        let ended = tokio::spawn(async move {
+            if volume.inner.writer.is_some()
+                && let Err(error) = volume.inner.publish_without_unnamed().await
+            {
+                // Everything that has a name is in the store; the next session of this device removes the rest.
+                log::warn!("removing what has no name: {}", error.without_path());
+            }
+            volume.stop();
+            volume.ended().await;
+        });
+        match ended.await {
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes everything durable locally and stops; what is unpublished is sent the next time.

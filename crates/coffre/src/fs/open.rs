@@ -1,5 +1,6 @@
 //! Opening a file system: the journal first, then the newest state the store and this device agree on.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
@@ -356,15 +357,21 @@ fn device_name() -> String {
 }
 
 impl Inner {
-    /// After a clone was found: a new key and its record, so that nothing that is unpublished is lost.
-    pub(crate) fn become_new_device(&self) -> Result<()> {
+    /// After a clone was found: a new key and its record, so that nothing that is unpublished is lost. What is open without a
+    /// name comes along.
+    pub(crate) async fn become_new_device(&self) -> Result<()> {
         let writer = self.writer()?;
+        let mut unnamed: BTreeSet<Inode> = self.unnamed().await?.into_iter().collect();
         let (device, record) = self.vault.enrol(&device_name())?;
         let key = Key::new(Inode::VAULT, tag::DEVICE, &device.0);
-        let edit = Edit::Put(key, Value::Record(Record::Device(record)));
+        let mut edits = vec![Edit::Put(key, Value::Record(Record::Device(record)))];
         let mut core = self.core();
+        let clone = core.device()?;
+        unnamed.extend(core.handles.unnamed());
+        let handed_over = |inode| entries::hand_over(inode, clone, device);
+        edits.extend(unnamed.into_iter().flat_map(handed_over));
         core.set_device(device);
-        core.commit(vec![edit], &writer.journal)?;
+        core.commit(edits, &writer.journal)?;
         Ok(())
     }
 

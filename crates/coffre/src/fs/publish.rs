@@ -109,7 +109,7 @@ impl Inner {
             // A copy of this state folder publishes on the same chain: go on under another name.
             Err(Error::DeviceCloned { device }) => {
                 log::warn!("device {device} exists twice; this one goes on as a new device");
-                self.become_new_device()?;
+                self.become_new_device().await?;
                 self.publish_once().await
             }
             result => result,
@@ -118,28 +118,27 @@ impl Inner {
         result
     }
 
+    /// Who asks for it may know that the store is back before the next probe does.
     async fn publish_if_there(&self) -> Result<()> {
-        self.be_ready().await?;
-        self.publish_once().await
-    }
-
-    /// Sees to it that publishing can begin. Who asks for it may know that the store is back before the next probe does.
-    async fn be_ready(&self) -> Result<()> {
         let store = self.vault.store();
         if store.outage().is_some() {
             store.look().await?;
         }
-        self.begin_session().await
+        self.begin_session().await?;
+        self.publish_once().await
     }
 
-    /// Publishes for the last time: without the files that have no name, because nobody might come back to this device's.
-    pub(crate) async fn publish_last(&self) -> Result<()> {
-        self.be_ready().await?;
-        // Also those that are being released at this moment.
+    /// Takes the files without a name out of what is published: nobody might come back to this device's. Also those that
+    /// are being released at this moment, or were while the last commit was made.
+    pub(crate) async fn publish_without_unnamed(&self) -> Result<()> {
         for inode in self.unnamed().await? {
             self.reap(inode).await?;
         }
-        self.publish().await
+        let is_dirty = self.core().is_dirty();
+        match is_dirty {
+            true => self.publish().await,
+            false => Ok(()),
+        }
     }
 
     fn note_failure(&self, failure: Option<&Error>) {

@@ -120,7 +120,7 @@ impl Stale {
 impl Inner {
     /// Tells the mount. With write-back caching the kernel believes its own size and times of a file for as long
     /// as it knows the file at all, so the names of changed files are forgotten as well.
-    pub(crate) async fn tell_mount(&self, mut stale: Vec<Invalidation>) {
+    pub(crate) async fn tell_mount(&self, stale: Vec<Invalidation>) {
         if !self.stale.is_heard() {
             return;
         }
@@ -131,6 +131,9 @@ impl Inner {
                 Invalidation::Entry(..) => None,
             })
             .collect();
+        // At once, because whoever waits for the rest may give up.
+        self.stale.push(stale);
+        let mut named = Vec::new();
         for inode in inodes {
             let names = self
                 .query(|view, _| {
@@ -144,9 +147,9 @@ impl Inner {
                 .await;
             // What is gone has no names, and its old ones are among the changes.
             let names = names.unwrap_or_default().into_iter();
-            stale.extend(names.map(|(parent, name)| Invalidation::Entry(parent, name)));
+            named.extend(names.map(|(parent, name)| Invalidation::Entry(parent, name)));
         }
-        self.stale.push(stale);
+        self.stale.push(named);
     }
 }
 

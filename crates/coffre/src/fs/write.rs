@@ -68,22 +68,26 @@ impl Inner {
         taken: IfTaken,
     ) -> Result<()> {
         let inode = self.allocate(place.0)?;
-        self.name_sealed(
-            origin,
-            (0, content),
-            |view, core, context, parts| {
-                let device = core.device()?;
-                let open = |inode| core.handles.state(inode);
-                let whole = Whole {
-                    inode,
-                    parts,
-                    owner,
-                };
-                namespace::make_whole(view, *context, place, whole, taken, open, device)
-            },
-            |core, removed| core.handles.note(removed),
-        )
-        .await
+        let make = |view: &View<'_, Pinned<'_>>,
+                    core: &Core,
+                    context: &Context,
+                    parts: &[(u64, Piece)]| {
+            let device = core.device()?;
+            let open = |inode| core.handles.state(inode);
+            let whole = Whole {
+                inode,
+                parts,
+                owner,
+            };
+            namespace::make_whole(view, *context, place, whole, taken, open, device)
+        };
+        if content.len() >= BLOCK as usize {
+            // What is refused, or waits in vain for the store, leaves nothing sealed that nobody names.
+            let tried = self.query(|view, core| make(view, core, &core.context(), &[]).map(drop));
+            tried.await?;
+        }
+        let note = |core: &mut Core, removed| core.handles.note(removed);
+        self.name_sealed(origin, (0, content), make, note).await
     }
 
     /// Seals content, and runs the operation that names its pieces.
@@ -109,10 +113,12 @@ impl Inner {
             .run(
                 origin,
                 |view, core, context| operation(view, core, context, &parts),
-                finish,
+                |core, value| {
+                    drop(lease);
+                    finish(core, value);
+                },
             )
             .await;
-        drop(lease);
         fault::point("write.accepted");
         named
     }

@@ -7,7 +7,9 @@ use coffre_format::record::FileKind;
 use coffre_format::record::InodeRecord;
 use coffre_format::record::Key;
 use coffre_format::record::Record;
+use coffre_format::record::Value;
 use coffre_format::record::tag;
+use coffre_format::transaction::Edit;
 
 use crate::error::Refusal;
 use crate::fs::namespace::LINKS;
@@ -248,6 +250,14 @@ pub(super) fn drop_name<R: Resident>(
         draft.put(orphan_key(device, inode), Record::Orphan);
     }
     Ok(Removed { inode, fate })
+}
+
+/// The edits by which one device's orphan becomes another's.
+pub fn hand_over(inode: Inode, from: DeviceId, to: DeviceId) -> [Edit; 2] {
+    [
+        Edit::Delete(orphan_key(from, inode)),
+        Edit::Put(orphan_key(to, inode), Value::Record(Record::Orphan)),
+    ]
 }
 
 pub(super) fn orphan_key(device: DeviceId, inode: Inode) -> Key {

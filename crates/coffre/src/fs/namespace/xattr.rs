@@ -20,6 +20,9 @@ use crate::tree::Resident;
 const NAME_MAX: usize = 255;
 /// Longest value, in bytes.
 const VALUE_MAX: usize = 64 * 1024;
+/// Attributes of one inode: a file that takes the place of another takes them over in one transaction, which is to stay within
+/// memory.
+const MOST: usize = 512;
 /// Attributes of one inode that are listed; names of more would not fit into the reply.
 pub(super) const LISTED: usize = 64 * 1024;
 
@@ -56,6 +59,10 @@ pub fn set_xattr<R: Resident>(
         XattrMode::Create if exists => return Err(Refusal::Exists.into()),
         XattrMode::Replace if !exists => return Err(Refusal::NoAttribute.into()),
         _ => {}
+    }
+    let (start, end) = Key::tagged(inode, tag::XATTR);
+    if !exists && view.keys(&start, &end, MOST)?.len() == MOST {
+        return Err(Refusal::NoSpace.into());
     }
     match acl::accept(&mut draft, inode, name, &value)? {
         acl::Kept::Yes => draft.put(key, Record::Xattr(value)),
