@@ -19,7 +19,9 @@ from conftest import PASSPHRASE, Place
 def child(place: Place, code: str) -> subprocess.Popen[str]:
     """A Python of its own that has the vault open as ``vault``."""
     program = f"""
-import os, sys, time, coffre
+import os, signal, sys, time, coffre
+# What a shell starts in the background would ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 vault = coffre.open({str(place.store)!r}, passphrase={PASSPHRASE!r}, state_dir={str(place.folder / "a")!r})
 {code}
 """
