@@ -174,7 +174,7 @@ impl Inner {
         mut ask: impl FnMut(&View<'_, Pinned<'_>>, &Core) -> Step<T>,
     ) -> Result<T> {
         let mut pins = Pins::default();
-        let deadline = answer_by();
+        let mut deadline = None;
         for _ in 0..ROUNDS {
             let need = {
                 let core = self.core();
@@ -191,6 +191,7 @@ impl Inner {
             };
             // In a place of its own: what needs nothing is not to move about what this would hold.
             let fetched = Box::pin(self.nodes.fetch_all(&need, &mut pins));
+            let deadline = *deadline.get_or_insert_with(answer_by);
             self.within(deadline, fetched).await?;
         }
         Err(endless())
@@ -218,7 +219,7 @@ impl Inner {
     ) -> Result<U> {
         let writer = self.writer()?;
         let mut pins = Pins::default();
-        let deadline = answer_by();
+        let mut deadline = None;
         let mut rounds = 0..ROUNDS;
         let mut looked = Looked::default();
         let (value, stale) = loop {
@@ -255,6 +256,7 @@ impl Inner {
                     Err(Stop::Need(need)) => Wanted::Nodes(need),
                 }
             };
+            let deadline = *deadline.get_or_insert_with(answer_by);
             match wanted {
                 Wanted::Nodes(need) => {
                     let fetched = Box::pin(self.nodes.fetch_all(&need, &mut pins));

@@ -98,17 +98,18 @@ impl Changes {
         start: &Key,
         end: &Key,
     ) -> impl DoubleEndedIterator<Item = (&'a Key, Option<&'a Arc<Value>>)> + use<'a> {
-        let bounds = if start < end {
-            (Bound::Included(start.clone()), Bound::Excluded(end.clone()))
-        } else {
-            (
-                Bound::Included(start.clone()),
-                Bound::Excluded(start.clone()),
-            )
-        };
+        let end = start.max(end);
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
         self.map
-            .range(bounds)
+            .range::<Key, _>(bounds)
             .map(|(key, value)| (key, value.as_ref()))
+    }
+
+    /// Whether they say anything about the keys from `start` (inclusive) to `end` (exclusive).
+    pub fn concern(&self, start: &Key, end: &Key) -> bool {
+        let bounds = (Bound::Unbounded, Bound::Excluded(end));
+        let last = self.ranges.range::<Key, _>(bounds).next_back();
+        last.is_some_and(|(_, until)| until > start) || self.range(start, end).next().is_some()
     }
 
     /// Whether a deleted range covers this key (a put after the deletion still counts).

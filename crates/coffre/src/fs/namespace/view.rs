@@ -141,7 +141,9 @@ impl<R: Resident> View<'_, R> {
         let mut found = self.merged(start, end, limit)?;
         let mut gather = Gather::default();
         for (key, value) in &mut found {
-            if let Some(resolved) = gather.take(self.resolve(key, value))? {
+            if matches!(**value, Value::Spilled { .. })
+                && let Some(resolved) = gather.take(self.resolve(key, value))?
+            {
                 *value = resolved;
             }
         }
@@ -188,6 +190,10 @@ impl<R: Resident> View<'_, R> {
     /// The layers as one. The tree is asked for as many records as are still wanted; where many of
     /// them turn out to be deleted, for more and more.
     fn merged(&self, start: &Key, end: &Key, limit: usize) -> Step<Vec<(Key, Arc<Value>)>> {
+        // Most of what is asked for was not changed lately.
+        if start < end && !self.layers().any(|changes| changes.concern(start, end)) {
+            return Ok(tree::scan(self.root, start, end, limit, self.resident)?);
+        }
         let mut found = Vec::new();
         let mut from = start.clone();
         let mut look = 0;
