@@ -105,13 +105,6 @@ impl Changes {
             .map(|(key, value)| (key, value.as_ref()))
     }
 
-    /// Whether they say anything about the keys from `start` (inclusive) to `end` (exclusive).
-    pub fn concern(&self, start: &Key, end: &Key) -> bool {
-        let bounds = (Bound::Unbounded, Bound::Excluded(end));
-        let last = self.ranges.range::<Key, _>(bounds).next_back();
-        last.is_some_and(|(_, until)| until > start) || self.range(start, end).next().is_some()
-    }
-
     /// Whether a deleted range covers this key (a put after the deletion still counts).
     pub fn covers(&self, key: &Key) -> bool {
         self.covered_until(key).is_some()

@@ -190,8 +190,8 @@ impl<R: Resident> View<'_, R> {
     /// The layers as one. The tree is asked for as many records as are still wanted; where many of
     /// them turn out to be deleted, for more and more.
     fn merged(&self, start: &Key, end: &Key, limit: usize) -> Step<Vec<(Key, Arc<Value>)>> {
-        // Most of what is asked for was not changed lately.
-        if start < end && !self.layers().any(|changes| changes.concern(start, end)) {
+        // Where nothing is changed there is nothing to merge.
+        if start < end && self.layers().all(Changes::is_empty) {
             return Ok(tree::scan(self.root, start, end, limit, self.resident)?);
         }
         let mut found = Vec::new();
