@@ -549,51 +549,73 @@ async fn what_was_not_written_whole_is_not_put_in_place() {
     let world = World::at(s3.uri("vault"));
     world.create("a").await;
     let files = Filesystem::of(world.files("a").await);
-    files.write("/file", "old").await.unwrap();
-    files.write("/log", "one ").await.unwrap();
-    // More names than come with the first read.
-    for part in noise(12_000 * 40, 5).chunks(40) {
-        let name: String = part.iter().map(|byte| format!("{byte:02x}")).collect();
-        files.write(name, "").await.unwrap();
+    // So many that what is between them does not come with the first read, nor with what a device looks at when it begins.
+    let content = noise(12_000 * 40, 5);
+    let name = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect();
+    let names: Vec<String> = content.chunks(40).map(name).collect();
+    files.create_dir("/many").await.unwrap();
+    for name in &names {
+        files.write(format!("/many/{name}"), "").await.unwrap();
     }
+    let [log, file, other] = [3000, 6000, 9000].map(|at: usize| format!("many/{}", names[at]));
+    files.write(&file, "old").await.unwrap();
+    files.write(&log, "one ").await.unwrap();
+    files.create_dir("/many/late").await.unwrap();
     files.close().await.unwrap();
 
-    let mut given_up = 0;
     for polls in 1..=4 {
         for append in [false, true] {
+            bury(&world).await;
             // A machine that knows nothing has to wait for everything.
             world.forget("b");
             let files = Filesystem::of(world.files("b").await);
             let operator = coffre_opendal::operator(files.clone()).unwrap();
-            let name = if append { "log" } else { "file" };
-            let before = if append { "one " } else { "old" };
+            let (name, old) = if append {
+                (&log, "one ")
+            } else {
+                (&file, "old")
+            };
             let open = operator.writer_with(name).append(append);
             let mut writer = open.await.unwrap();
-            if given_up_after(polls, writer.write("new")).await.is_some() {
-                files.close().await.unwrap();
-                continue;
+            let written = given_up_after(polls, writer.write("new")).await;
+            assert!(
+                written.is_none() || polls > 1,
+                "{name}: nothing had to be waited for"
+            );
+            let closed = writer.close().await;
+            assert_eq!(closed.is_ok(), written.is_some());
+            let found = files.read(name).await.unwrap();
+            let new = if append { "one new" } else { "new" };
+            match written {
+                Some(_) => assert_eq!(found, new),
+                // What was being appended may be there; what was to replace a file is not.
+                None => assert!(found == old || append && found == new, "{name}: {found:?}"),
             }
-            given_up += 1;
-            writer.close().await.unwrap_err();
-            assert_eq!(files.read(name).await.unwrap(), before);
-            files.close().await.unwrap();
-
-            // Asked for again it is written, once.
-            world.forget("b");
-            let files = Filesystem::of(world.files("b").await);
-            let operator = coffre_opendal::operator(files.clone()).unwrap();
-            let mut writer = operator.writer("file").await.unwrap();
-            assert!(given_up_after(1, writer.write("ne")).await.is_none());
-            writer.write("ne").await.unwrap();
-            writer.write("w").await.unwrap();
-            writer.close().await.unwrap();
-            // An end that is asked for again, because nobody knows of the first, is no empty file.
-            writer.close().await.unwrap_err();
-            assert_eq!(files.read("file").await.unwrap(), "new");
-            files.write("/file", "old").await.unwrap();
+            files.write(name, old).await.unwrap();
             files.close().await.unwrap();
         }
     }
-    assert!(given_up > 0, "no write had to wait");
+
+    bury(&world).await;
+    world.forget("b");
+    let files = Filesystem::of(world.files("b").await);
+    let operator = coffre_opendal::operator(files.clone()).unwrap();
+    let mut writer = operator.writer(&other).await.unwrap();
+    assert!(given_up_after(1, writer.write("ne")).await.is_none());
+    // Asked for again it is written, once.
+    writer.write("ne").await.unwrap();
+    writer.write("w").await.unwrap();
+    writer.close().await.unwrap();
+    // An end that is asked for again, because nobody knows of the first, is no empty file.
+    writer.close().await.unwrap_err();
+    assert_eq!(files.read(&other).await.unwrap(), "new");
+    files.close().await.unwrap();
     stop(s3).await;
+}
+
+/// Publishes something that is no neighbour of most of them.
+async fn bury(world: &World) {
+    let files = Filesystem::of(world.files("a").await);
+    files.write("/many/late/file", "").await.unwrap();
+    files.close().await.unwrap();
 }

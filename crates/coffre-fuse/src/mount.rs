@@ -120,7 +120,8 @@ impl Mount {
         let served = std::mem::replace(&mut session.guard, nothing);
         let ended = served
             .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")));
+            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves requests panicked")))
+            .or_else(unless_over);
         if ended.is_ok() {
             // Dropping the session unmounts by path, which by now may be the place of somebody else's mount.
             std::mem::forget(session);
@@ -129,6 +130,15 @@ impl Mount {
             path: point.path().to_owned(),
             source,
         })
+    }
+}
+
+/// A thread that was just fetching a request when the kernel let go, the closing of a file for instance, hears that the
+/// connection was aborted (`fuse_dev_do_read`), where the others hear that the device is gone.
+fn unless_over(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -232,5 +242,20 @@ fn spawn_invalidations(filesystem: Volume, notifier: Notifier, runtime: Handle) 
         .spawn(work)
     {
         log::error!("changes of other devices will be seen late: {error}");
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_the_kernel_took_back_is_no_failure() {
+        let told = |number| unless_over(io::Error::from_raw_os_error(number));
+        let aborted = rustix::io::Errno::CONNABORTED.raw_os_error();
+        told(aborted).unwrap();
+        let broken = rustix::io::Errno::IO.raw_os_error();
+        assert_eq!(told(broken).unwrap_err().raw_os_error(), Some(broken));
     }
 }

@@ -111,11 +111,12 @@ impl Write for Writer {
             return Err(over());
         }
         self.standing = Standing::Owing;
-        if self.begun.is_none() {
-            self.begun = Some(self.begin().await?);
-        }
-        match &mut self.begun {
-            Some(Begun::Replacement(replacement, length)) => {
+        let begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begin().await?,
+        };
+        match self.begun.insert(begun) {
+            Begun::Replacement(replacement, length) => {
                 let mut at = *length;
                 for part in content {
                     let more = part.len() as u64;
@@ -125,12 +126,11 @@ impl Write for Writer {
                 }
                 *length = at;
             }
-            Some(Begun::Appending(file)) => {
+            Begun::Appending(file) => {
                 // A part of it may be in the file then, which asking again would write twice.
                 self.standing = Standing::Over;
                 append(file, content).await.map_err(Error::set_persistent)?;
             }
-            None => return Err(over()),
         }
         self.standing = Standing::Whole;
         Ok(())

@@ -4,6 +4,7 @@
 //! their range, listings are bounded, and what comes back is checked by whoever asked.
 
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -157,9 +158,18 @@ impl Store {
 
     /// One PUT of the whole object.
     pub async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<()> {
+        self.put_from(None, name, bytes).await
+    }
+
+    /// The same of a whole file of this machine, whose content is `bytes`. It is synced, and nobody writes to it any more.
+    pub async fn put_file(&self, name: &ObjectName, file: &Path, bytes: Bytes) -> Result<()> {
+        self.put_from(Some(file), name, bytes).await
+    }
+
+    async fn put_from(&self, file: Option<&Path>, name: &ObjectName, bytes: Bytes) -> Result<()> {
         self.counters.put(bytes.len());
         let path = name.to_string();
-        let written = self.put_in_place(&path, bytes).await;
+        let written = self.put_in_place(file, &path, bytes).await;
         self.note(written)?;
         match self.uri().local_path() {
             Some(root) => make_durable(&root.join(&path)),
@@ -167,10 +177,12 @@ impl Store {
         }
     }
 
-    async fn put_in_place(&self, path: &str, bytes: Bytes) -> Result<()> {
+    async fn put_in_place(&self, file: Option<&Path>, path: &str, bytes: Bytes) -> Result<()> {
         self.service.in_place().await?;
-        let written = self.writing()?.write(path, bytes).await;
-        written.map_err(|error| failed("write", path, &error))?;
+        if !file.is_some_and(|file| self.link(file, path)) {
+            let written = self.writing()?.write(path, bytes).await;
+            written.map_err(|error| failed("write", path, &error))?;
+        }
         // Its disk may have gone in between.
         self.service.in_place().await
     }

@@ -3,39 +3,14 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use bytes::Bytes;
-use coffre_format::name::ObjectName;
-
-use crate::error::Result;
 use crate::store::backend::Store;
-use crate::store::service::make_durable;
 
 impl Store {
-    /// One PUT of a whole file of this machine, whose content is `bytes`. It is synced, and nobody writes to it any more.
-    pub async fn put_file(&self, name: &ObjectName, file: &Path, bytes: Bytes) -> Result<()> {
-        match self.link(name, file, bytes.len()).await? {
-            true => Ok(()),
-            false => self.put(name, bytes).await,
-        }
-    }
-
-    /// Whether it is there by a link. Nothing that stands in the way of one is an error: the store is another disk, has no
-    /// links, has a half-written object of this name.
-    async fn link(&self, name: &ObjectName, file: &Path, length: usize) -> Result<bool> {
+    /// Whether the object is there by a link to a file. Nothing that stands in the way of one is an error: the store is another
+    /// disk, has no links, has a half-written object of this name.
+    pub(super) fn link(&self, file: &Path, object: &str) -> bool {
         let root = self.uri().local_path().filter(|_| self.is_bare);
-        let Some(root) = root.filter(|root| root.is_dir()) else {
-            return Ok(false);
-        };
-        self.note(self.service.in_place().await)?;
-        let path = root.join(name.to_string());
-        if linked(file, &path).is_err() {
-            return Ok(false);
-        }
-        self.counters.put(length);
-        // Its disk may have gone in between.
-        self.note(self.service.in_place().await)?;
-        make_durable(&path)?;
-        Ok(true)
+        root.is_some_and(|root| root.is_dir() && linked(file, &root.join(object)).is_ok())
     }
 }
 
@@ -55,6 +30,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use coffre_format::id::PackName;
+    use coffre_format::name::ObjectName;
 
     use super::*;
     use crate::store::StoreUri;
