@@ -22,6 +22,11 @@ use coffre_format::record::Piece;
 
 /// Pieces in memory from which on adjacent small writes are joined.
 const CROWDED: usize = 64;
+/// From this block on a file is cut into finer frames (1 GiB): who reads so large a file here and there pays for less that was
+/// not asked for. In a smaller one the pointers are not worth their room in the tree, nor the time that reading in order takes.
+const FINE_FROM: u64 = 8192;
+/// A finer frame, in bytes.
+const FINE: u32 = BLOCK / 4;
 
 /// A run of adjacent pieces whose bytes are here: the fold makes one frame of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +59,18 @@ impl Run {
         }
         joined.freeze()
     }
+}
+
+/// The ranges of a block from whose bytes in this range one frame each is made, ascending.
+pub fn frames_of(index: u64, range: Range<u32>) -> impl Iterator<Item = Range<u32>> {
+    let most = if index < FINE_FROM { BLOCK } else { FINE };
+    (range.start / most..range.end.div_ceil(most))
+        .map(move |part| (part * most).max(range.start)..((part + 1) * most).min(range.end))
+}
+
+/// Whether a run of this block may be cut into finer frames without more pieces than a stored block may have.
+pub fn may_be_cut(block: &Block) -> bool {
+    block.pieces.len() + (BLOCK / FINE) as usize <= PIECES
 }
 
 /// The block after `piece` was written over it.
@@ -276,6 +293,19 @@ mod tests {
         );
         assert_eq!(holes(&block, 0..40), [0..10, 30..40]);
         assert_eq!(stored(&block), 20);
+    }
+
+    #[test]
+    fn a_large_file_is_cut_finer_from_a_place_on() {
+        let cut = |index, range| frames_of(index, range).collect::<Vec<_>>();
+        assert_eq!(cut(FINE_FROM - 1, 0..BLOCK), [0..BLOCK]);
+        let quarters = cut(FINE_FROM, 0..BLOCK);
+        assert_eq!(quarters.len(), 4);
+        assert_eq!(quarters[1], FINE..2 * FINE);
+        assert_eq!(quarters[3], 3 * FINE..BLOCK);
+        assert_eq!(cut(FINE_FROM, 5..FINE), [5..FINE]);
+        assert_eq!(cut(FINE_FROM, 5..FINE + 1), [5..FINE, FINE..FINE + 1]);
+        assert_eq!(cut(FINE_FROM, 0..0), []);
     }
 
     #[test]

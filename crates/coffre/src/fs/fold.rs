@@ -37,6 +37,7 @@ use crate::fs::fold_sink::FoldSink;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
 use crate::fs::named::Named;
+use crate::fs::namespace::view::index_of;
 use crate::tree;
 use crate::tree::Changes;
 
@@ -264,8 +265,8 @@ impl Inner {
         block: &Block,
         sink: &mut FoldSink,
     ) -> Result<Block> {
-        let first = key.rest().iter().all(|byte| *byte == 0);
-        if let Some(bytes) = blocks::inline(block).filter(|bytes| first && !bytes.is_empty()) {
+        let index = index_of(key).unwrap_or(0);
+        if let Some(bytes) = blocks::inline(block).filter(|bytes| index == 0 && !bytes.is_empty()) {
             let len = u32::try_from(bytes.len()).expect("inline content is short");
             return Ok(Block {
                 pieces: vec![Piece {
@@ -288,16 +289,23 @@ impl Inner {
             block = self.read_whole(&block).await?;
         }
         for run in blocks::runs(&block) {
-            let content = Content::Frame(sink.data(&run.join())?);
-            block = blocks::overlay(
-                &block,
-                Piece {
-                    at: run.at,
-                    len: run.len(),
+            let bytes = run.join();
+            let range = run.at..run.at + run.len();
+            let frames = match blocks::may_be_cut(&block) {
+                true => blocks::frames_of(index, range).collect(),
+                false => vec![range],
+            };
+            for frame in frames {
+                let (from, until) = (frame.start - run.at, frame.end - run.at);
+                let pointer = sink.data(&bytes[from as usize..until as usize])?;
+                let piece = Piece {
+                    at: frame.start,
+                    len: frame.end - frame.start,
                     skip: 0,
-                    content,
-                },
-            );
+                    content: Content::Frame(pointer),
+                };
+                block = blocks::overlay(&block, piece);
+            }
         }
         Ok(block)
     }

@@ -12,6 +12,7 @@ use coffre_format::id::PackName;
 use coffre_format::record::BLOCK;
 use coffre_format::record::Block;
 use coffre_format::record::Content;
+use coffre_format::record::Piece;
 use coffre_format::record::Place;
 use coffre_format::record::Pointer;
 use futures::StreamExt;
@@ -79,15 +80,18 @@ impl Inner {
             return Ok(Bytes::new());
         }
         let frames = self.frames(blocks, &(offset..end), reader).await?;
-        // A read of exactly one frame's bytes needs no copy.
-        if let [(index, block)] = blocks.as_slice()
-            && let [piece] = block.pieces.as_slice()
-            && let Content::Frame(pointer) = &piece.content
-        {
-            let start = index * u64::from(BLOCK) + u64::from(piece.at);
-            if start <= offset && end <= start + u64::from(piece.len) {
+        // A read of one frame's bytes needs no copy.
+        if let [(index, block)] = blocks.as_slice() {
+            let start = |piece: &Piece| index * u64::from(BLOCK) + u64::from(piece.at);
+            let holds = |piece: &&Piece| {
+                start(piece) <= offset && end <= start(piece) + u64::from(piece.len)
+            };
+            if let Some(piece) = block.pieces.iter().find(holds)
+                && let Content::Frame(pointer) = &piece.content
+            {
                 let part = part_of(frame_of(&frames, pointer)?, piece)?;
-                return Ok(part.slice((offset - start) as usize..(end - start) as usize));
+                let begin = start(piece);
+                return Ok(part.slice((offset - begin) as usize..(end - begin) as usize));
             }
         }
         // What follows one another is only put behind one another; holes alone are cleared.

@@ -1,5 +1,7 @@
 //! Writing content: whole blocks are sealed at once into the open data pack, the rest waits in the overlay.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use coffre_format::id::Inode;
 use coffre_format::record::BLOCK;
@@ -10,6 +12,7 @@ use crate::error::Error;
 use crate::error::Refusal;
 use crate::error::Result;
 use crate::fault;
+use crate::fs::blocks;
 use crate::fs::core::Core;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
@@ -124,36 +127,39 @@ impl Inner {
     }
 }
 
-/// The pieces of a write: (block index, piece).
+/// The pieces of a write, ascending: (block index, piece).
 fn seal_blocks(writer: &Writer, offset: u64, data: &Bytes) -> Result<Vec<(u64, Piece)>> {
+    let size = u64::from(BLOCK);
+    let end = offset + data.len() as u64;
     let mut parts = Vec::with_capacity(data.len() / BLOCK as usize + 2);
     let mut done = 0;
-    while done < data.len() {
-        let position = offset + done as u64;
-        let at = (position % u64::from(BLOCK)) as u32;
-        let len = (BLOCK - at).min(u32::try_from(data.len() - done).unwrap_or(BLOCK));
-        let bytes = &data[done..done + len as usize];
-        let content = if len == BLOCK {
-            Content::Frame(
-                writer
-                    .packs
-                    .append(bytes)
-                    .map_err(Error::refusing_changes)?,
-            )
-        } else {
-            // A copy, so that a small piece does not hold a whole request in memory.
-            Content::Bytes(Bytes::copy_from_slice(bytes))
+    for index in offset / size..end.div_ceil(size) {
+        let begin = index * size;
+        let within = offset.saturating_sub(begin) as u32..(end - begin).min(size) as u32;
+        let whole = within == (0..BLOCK);
+        let ranges = match whole {
+            true => blocks::frames_of(index, within).collect(),
+            false => vec![within],
         };
-        parts.push((
-            position / u64::from(BLOCK),
-            Piece {
+        for Range { start: at, end } in ranges {
+            let len = end - at;
+            let bytes = &data[done..done + len as usize];
+            let content = if whole {
+                let pointer = writer.packs.append(bytes);
+                Content::Frame(pointer.map_err(Error::refusing_changes)?)
+            } else {
+                // A copy, so that a small piece does not hold a whole request in memory.
+                Content::Bytes(Bytes::copy_from_slice(bytes))
+            };
+            let piece = Piece {
                 at,
                 len,
                 skip: 0,
                 content,
-            },
-        ));
-        done += len as usize;
+            };
+            parts.push((index, piece));
+            done += len as usize;
+        }
     }
     Ok(parts)
 }

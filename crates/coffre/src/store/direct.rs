@@ -25,11 +25,11 @@ use crate::store::backend::Store;
 /// What a read past the system's memory begins and ends at, in bytes: no disk has larger sectors.
 const SECTOR: u64 = 4096;
 /// Shorter reads gain nothing by going past the system's memory, in bytes.
-const PAST_FROM: u64 = 64 * 1024;
+const PAST_FROM: u64 = 32 * 1024;
 /// What is read ahead around short reads that come close together, in bytes.
 const AROUND: u64 = 256 * 1024;
-/// Places that are remembered as read; with frames of 128 KiB, those of 4 GiB.
-const MET: usize = 32 * 1024;
+/// Places that are remembered as read; with frames of 32 KiB, those of 4 GiB.
+const MET: usize = 128 * 1024;
 
 /// File systems of local disks and memory, by the number that statfs tells. One that waits for a network may wait for ever.
 const DISKS: [u64; 12] = [
@@ -213,7 +213,13 @@ mod tests {
         let name = ObjectName::Pack(PackName([3; 16]));
         let content: Vec<u8> = (0..300_001u32).map(|at| (at / 3) as u8).collect();
         store.put(&name, content.clone().into()).await.unwrap();
-        for range in [0..65_536, 1..131_073, 4096..135_168, 200_000..300_001] {
+        for range in [
+            0..32_768,
+            0..65_536,
+            1..131_073,
+            4096..135_168,
+            200_000..300_001,
+        ] {
             let expected = &content[range.start as usize..range.end as usize];
             assert_eq!(store.read_past(&name, &range).unwrap(), expected);
             for _ in 0..2 {

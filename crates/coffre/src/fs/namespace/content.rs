@@ -54,8 +54,8 @@ pub fn write_blocks<R: Resident>(
         return draft.finish(record.size);
     };
     let end = check_end(end)?;
-    for (index, piece) in parts {
-        lay(&mut draft, inode, index, piece)?;
+    for block in parts.chunk_by(|one, other| one.0 == other.0) {
+        lay(&mut draft, inode, block)?;
     }
     privileges::clear(&mut draft, inode, privileges)?;
     let record = draft.modified(inode)?;
@@ -67,18 +67,24 @@ pub fn write_blocks<R: Resident>(
     draft.finish(size)
 }
 
-fn lay<R: Resident>(draft: &mut Draft<R>, inode: Inode, index: u64, piece: Piece) -> Step<()> {
-    let key = Key::block(inode, index);
-    let whole = piece.at == 0 && piece.len == BLOCK;
-    let held = matches!(draft.view.active.get(&key), Some(Some(_)));
-    if whole {
-        let pieces = vec![piece];
+/// Lays the parts of one write that are in one block: without gaps, and all of it, or a single one.
+fn lay<R: Resident>(draft: &mut Draft<R>, inode: Inode, parts: &[(u64, Piece)]) -> Step<()> {
+    let (Some((index, first)), Some((_, last))) = (parts.first(), parts.last()) else {
+        return Ok(());
+    };
+    let key = Key::block(inode, *index);
+    let pieces = parts.iter().map(|(_, piece)| piece.clone());
+    if first.at == 0 && last.at + last.len == BLOCK {
+        let pieces = pieces.collect();
         draft.put(key, Record::Block(Block { pieces }));
-    } else if held {
-        draft.splice(key, piece);
+    } else if matches!(draft.view.active.get(&key), Some(Some(_))) {
+        for piece in pieces {
+            draft.splice(key.clone(), piece);
+        }
     } else {
-        let old = draft.view.block(inode, index)?;
-        draft.put(key, Record::Block(blocks::overlay(&old, piece)));
+        let old = draft.view.block(inode, *index)?;
+        let block = pieces.fold(old, |block, piece| blocks::overlay(&block, piece));
+        draft.put(key, Record::Block(block));
     }
     Ok(())
 }

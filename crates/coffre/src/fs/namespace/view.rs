@@ -317,7 +317,7 @@ pub(super) fn link_of(key: &Key) -> Option<(Inode, Vec<u8>)> {
 }
 
 /// The index in the key of a block.
-pub(super) fn index_of(key: &Key) -> Option<u64> {
+pub(crate) fn index_of(key: &Key) -> Option<u64> {
     let bytes = key.rest().first_chunk::<8>()?;
     Some(u64::from_be_bytes(*bytes))
 }

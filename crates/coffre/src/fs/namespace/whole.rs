@@ -25,8 +25,8 @@ use crate::fs::types::Make;
 use crate::fs::types::Owner;
 use crate::tree::Resident;
 
-/// A file that is not there yet: its number, which was never used, and the pieces of its content from its beginning on, one a
-/// block and without gaps.
+/// A file that is not there yet: its number, which was never used, and the pieces of its content from its beginning on,
+/// without gaps.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
     /// Its number.
@@ -66,9 +66,10 @@ pub fn make_whole<R: Resident>(
     if let Some(old) = resembled {
         resemble(&mut draft, inode, old.inode)?;
     }
-    for (index, piece) in whole.parts {
-        let pieces = vec![piece.clone()];
-        draft.put_block(inode, *index, Block { pieces });
+    for parts in whole.parts.chunk_by(|one, other| one.0 == other.0) {
+        let pieces = parts.iter().map(|(_, piece)| piece.clone()).collect();
+        let index = parts.first().map_or(0, |(index, _)| *index);
+        draft.put_block(inode, index, Block { pieces });
     }
     let removed = take_name(&mut draft, (parent, name), inode, old, open, device)?;
     draft.finish(removed)
