@@ -297,14 +297,19 @@ mod tests {
 
     #[test]
     fn a_large_file_is_cut_finer_from_a_place_on() {
-        let cut = |index, range| frames_of(index, range).collect::<Vec<_>>();
-        assert_eq!(cut(FINE_FROM - 1, 0..BLOCK), [0..BLOCK]);
+        let cut = |index, range| {
+            let frames = frames_of(index, range);
+            frames
+                .map(|frame| (frame.start, frame.end))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cut(FINE_FROM - 1, 0..BLOCK), [(0, BLOCK)]);
         let quarters = cut(FINE_FROM, 0..BLOCK);
         assert_eq!(quarters.len(), 4);
-        assert_eq!(quarters[1], FINE..2 * FINE);
-        assert_eq!(quarters[3], 3 * FINE..BLOCK);
-        assert_eq!(cut(FINE_FROM, 5..FINE), [5..FINE]);
-        assert_eq!(cut(FINE_FROM, 5..FINE + 1), [5..FINE, FINE..FINE + 1]);
+        assert_eq!(quarters[1], (FINE, 2 * FINE));
+        assert_eq!(quarters[3], (3 * FINE, BLOCK));
+        assert_eq!(cut(FINE_FROM, 5..FINE), [(5, FINE)]);
+        assert_eq!(cut(FINE_FROM, 5..FINE + 1), [(5, FINE), (FINE, FINE + 1)]);
         assert_eq!(cut(FINE_FROM, 0..0), []);
     }
 
