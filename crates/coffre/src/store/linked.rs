@@ -1,9 +1,16 @@
 //! A pack that waits on the store's own disk is not copied there: it gets a second name, and loses its first one later.
+//!
+//! A link keeps group and access list of the file, where a file made in the store would get the folder's: then it is copied,
+//! or those who share the folder could not read it.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::store::backend::Store;
+
+/// Files made in such a folder get its group.
+const SET_GROUP: u32 = 0o2000;
 
 impl Store {
     /// Whether the object is there by a link to a file. Nothing that stands in the way of one is an error: the store is another
@@ -15,19 +22,33 @@ impl Store {
 }
 
 fn linked(file: &Path, path: &Path) -> std::io::Result<()> {
-    match std::fs::hard_link(file, path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            std::fs::hard_link(file, path)
-        }
-        linked => linked,
+    let folder = path.parent().ok_or(ErrorKind::NotFound)?;
+    std::fs::create_dir_all(folder)?;
+    if !is_as_if_made_in(file, folder)? {
+        return Err(ErrorKind::PermissionDenied.into());
     }
+    std::fs::hard_link(file, path)
+}
+
+/// Whether the file has the group and the access list that it would have if it had been made in that folder.
+fn is_as_if_made_in(file: &Path, folder: &Path) -> std::io::Result<bool> {
+    let (of_file, of_folder) = (file.metadata()?, folder.metadata()?);
+    let group = match of_folder.mode() & SET_GROUP {
+        0 => rustix::process::getegid().as_raw(),
+        _ => of_folder.gid(),
+    };
+    let has = |path, attribute| {
+        let mut nothing: [u8; 0] = [];
+        rustix::fs::getxattr(path, attribute, &mut nothing).is_ok()
+    };
+    let inherits = has(folder, "system.posix_acl_default");
+    Ok(of_file.gid() == group && !inherits && !has(file, "system.posix_acl_access"))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
 
     use coffre_format::id::PackName;
     use coffre_format::name::ObjectName;
@@ -52,6 +73,28 @@ mod tests {
         assert_eq!(bare.counts().puts, 1);
         std::fs::remove_file(&file).unwrap();
         assert_eq!(bare.read(&name, 0..7).await.unwrap(), "content");
+    }
+
+    #[tokio::test]
+    async fn what_a_link_would_hide_from_those_who_share_the_folder_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("waiting");
+        std::fs::write(&file, "content").unwrap();
+        let root = dir.path().join("store");
+        std::fs::create_dir(&root).unwrap();
+        let other = 12_345;
+        if std::os::unix::fs::chown(&root, None, Some(other)).is_err() {
+            return println!("skipped: only root can give a folder to a group it is not in");
+        }
+        let shared = PermissionsExt::from_mode(0o2770);
+        std::fs::set_permissions(&root, shared).unwrap();
+        let store = Store::open(&StoreUri::local(&root)).unwrap();
+        let name = ObjectName::Pack(PackName([3; 16]));
+        let sent = store.put_file(&name, &file, "content".into()).await;
+        sent.unwrap();
+        let path = root.join(name.to_string());
+        assert_eq!(std::fs::read(&path).unwrap(), b"content");
+        assert_eq!(path.metadata().unwrap().gid(), other);
     }
 
     #[tokio::test]
