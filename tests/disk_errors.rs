@@ -352,12 +352,12 @@ async fn memory_stays_bounded_while_the_disk_takes_nothing() {
     let (_, handle) = made.unwrap();
     machine.fail(Act::Write, "/journal/", Errno::ENOSPC, usize::MAX);
     let mut accepted = 0;
-    // Pieces of blocks, which only the journal holds.
-    let piece = Bytes::from(vec![7; 100_000]);
+    // Pieces of blocks so short that only the journal holds them.
+    let piece = Bytes::from(vec![7; 60_000]);
     let refused = loop {
-        let offset = accepted / 100_000 * 131_072;
+        let offset = accepted / 60_000 * 131_072;
         match machine.files.write(handle, offset, piece.clone()).await {
-            Ok(()) => accepted += 100_000,
+            Ok(()) => accepted += 60_000,
             Err(error) => break error,
         }
         assert!(accepted < 96 << 20, "{accepted} bytes were accepted");

@@ -19,7 +19,6 @@ use coffre::vault::Access;
 use coffre_tests::content::noise;
 use coffre_tests::content::server;
 use coffre_tests::content::stop;
-use coffre_tests::dice::Dice;
 use coffre_tests::world::World;
 use futures::FutureExt;
 use futures::TryStreamExt;
@@ -483,53 +482,6 @@ async fn a_read_that_was_given_up_loses_no_byte() {
     }
     files.close().await.unwrap();
     stop(s3).await;
-}
-
-#[tokio::test]
-async fn a_file_is_the_same_on_both_sides_of_where_its_frames_become_finer() {
-    /// Half of what is written lies before the first GiB's end, half behind it.
-    const WINDOW: usize = 1 << 20;
-    const BEGIN: u64 = (1 << 30) - WINDOW as u64 / 2;
-    let world = World::local();
-    made(&world).await.close().await.unwrap();
-    let mut dice = Dice(20);
-    let mut expected = vec![0; WINDOW];
-    for session in 0..6 {
-        let files = opened(&world).await;
-        let options = OpenOptions::new()
-            .write(true)
-            .read(true)
-            .create(true)
-            .to_owned();
-        let file = files.open_with("/disk.img", &options).await.unwrap();
-        for step in 0..12 {
-            // Whole blocks, and pages within what was written before: more of them than a stored block has room for.
-            let most = *dice.pick(&[4096, 100_000, 600_000]);
-            let length = 1 + dice.below(most) as usize;
-            let at = dice.below((WINDOW - length) as u64) as usize;
-            let part = noise(length, session * 12 + step);
-            expected[at..at + length].copy_from_slice(&part);
-            file.write_at(BEGIN + at as u64, part.into()).await.unwrap();
-            let range = BEGIN..BEGIN + WINDOW as u64;
-            let mut read = file.read_at(range).await.unwrap().to_vec();
-            read.resize(WINDOW, 0);
-            assert!(read == expected, "session {session}, step {step}");
-        }
-        drop(file);
-        files.close().await.unwrap();
-        world.forget("a");
-        let files = opened(&world).await;
-        let file = files.open("/disk.img").await.unwrap();
-        for at in (0..WINDOW).step_by(10_000) {
-            let end = (at + 5000).min(WINDOW);
-            let range = BEGIN + at as u64..BEGIN + end as u64;
-            let mut read = file.read_at(range).await.unwrap().to_vec();
-            read.resize(end - at, 0);
-            assert!(read == expected[at..end], "session {session}, at {at}");
-        }
-        drop(file);
-        files.close().await.unwrap();
-    }
 }
 
 #[tokio::test]

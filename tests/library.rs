@@ -6,6 +6,7 @@ mod clock;
 mod devices;
 mod examples;
 mod files;
+mod finer;
 mod given_up;
 mod golden;
 mod leaving;

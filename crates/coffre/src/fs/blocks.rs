@@ -28,6 +28,10 @@ const FINE_FROM: u64 = 8192;
 /// A finer frame, in bytes.
 const FINE: u32 = BLOCK / 4;
 
+/// A part of a block that is at least this long becomes a frame as it is, in bytes: the system cuts what it writes back anywhere,
+/// and two such parts are cheaper to read than to write a second time.
+pub const PART: u32 = BLOCK / 2;
+
 /// A run of adjacent pieces whose bytes are here: the fold makes one frame of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -68,9 +72,21 @@ pub fn frames_of(index: u64, range: Range<u32>) -> impl Iterator<Item = Range<u3
         .map(move |part| (part * most).max(range.start)..((part + 1) * most).min(range.end))
 }
 
-/// Whether a run of this block may be cut into finer frames without more pieces than a stored block may have.
-pub fn may_be_cut(block: &Block) -> bool {
-    block.pieces.len() + (BLOCK / FINE) as usize <= PIECES
+/// Whether this part of a block is long enough to be one frame of its own. Where frames are finer the fold makes them: their
+/// pieces are counted then.
+pub fn is_frame(index: u64, range: &Range<u32>) -> bool {
+    index < FINE_FROM && range.end - range.start >= PART
+}
+
+/// The same for a run that the fold settles: it is cut where that makes it finer and leaves the block room for other pieces.
+pub fn frames_of_run(block: &Block, index: u64, run: Range<u32>) -> Vec<Range<u32>> {
+    let cut: Vec<_> = frames_of(index, run.clone()).collect();
+    let fits = settled(block) + cut.len() <= PIECES / 2;
+    if run.end - run.start > FINE && fits {
+        cut
+    } else {
+        vec![run]
+    }
 }
 
 /// The block after `piece` was written over it.
@@ -204,12 +220,13 @@ pub fn coalesce_bytes(block: Block) -> Block {
 /// Whether settling run by run would leave more pieces than a stored block may have:
 /// then the fold writes the block whole.
 pub fn needs_rewrite(block: &Block) -> bool {
-    let frames = block
-        .pieces
-        .iter()
-        .filter(|piece| matches!(piece.content, Content::Frame(_)))
-        .count();
-    frames + runs(block).len() > PIECES
+    settled(block) > PIECES
+}
+
+/// Pieces that settling run by run leaves.
+fn settled(block: &Block) -> usize {
+    let is_frame = |piece: &&Piece| matches!(piece.content, Content::Frame(_));
+    block.pieces.iter().filter(is_frame).count() + runs(block).len()
 }
 
 /// Whether one more piece may ask for a rewrite. Cheap.
@@ -311,6 +328,26 @@ mod tests {
         assert_eq!(cut(FINE_FROM, 5..FINE), [(5, FINE)]);
         assert_eq!(cut(FINE_FROM, 5..FINE + 1), [(5, FINE), (FINE, FINE + 1)]);
         assert_eq!(cut(FINE_FROM, 0..0), []);
+        assert!(is_frame(FINE_FROM - 1, &(4096..4096 + PART)));
+        assert!(!is_frame(FINE_FROM - 1, &(4096..4095 + PART)));
+        assert!(!is_frame(FINE_FROM, &(4096..BLOCK)));
+    }
+
+    #[test]
+    fn a_run_is_cut_where_that_is_finer_and_leaves_room() {
+        let small = |n: u32| Block {
+            pieces: (0..n).map(|i| bytes(i * 8192, &[1; 8192])).collect(),
+        };
+        let cut = |block: &Block, run| frames_of_run(block, FINE_FROM, run).len();
+        assert_eq!(cut(&small(16), 0..BLOCK), 4, "many writes, one run");
+        assert_eq!(cut(&small(4), 5..FINE + 5), 1, "no finer than it is");
+        assert_eq!(cut(&small(5), 5..FINE + 6), 2);
+        assert_eq!(frames_of_run(&small(16), FINE_FROM - 1, 0..BLOCK).len(), 1);
+        let scattered = |n: u32| Block {
+            pieces: (0..n).map(|i| bytes(i * 8192, b"x")).collect(),
+        };
+        assert_eq!(cut(&scattered(4), 0..BLOCK), 4);
+        assert_eq!(cut(&scattered(5), 0..BLOCK), 1, "no room is left");
     }
 
     #[test]

@@ -291,11 +291,7 @@ impl Inner {
         for run in blocks::runs(&block) {
             let bytes = run.join();
             let range = run.at..run.at + run.len();
-            let frames = match blocks::may_be_cut(&block) {
-                true => blocks::frames_of(index, range).collect(),
-                false => vec![range],
-            };
-            for frame in frames {
+            for frame in blocks::frames_of_run(&block, index, range) {
                 let (from, until) = (frame.start - run.at, frame.end - run.at);
                 let pointer = sink.data(&bytes[from as usize..until as usize])?;
                 let piece = Piece {

@@ -1,4 +1,5 @@
-//! Writing content: whole blocks are sealed at once into the open data pack, the rest waits in the overlay.
+//! Writing content: whole blocks, and large parts of them, are sealed at once into the open data pack; the rest waits in
+//! the overlay.
 
 use std::ops::Range;
 
@@ -84,7 +85,7 @@ impl Inner {
             };
             namespace::make_whole(view, *context, place, whole, taken, open, device)
         };
-        if content.len() >= BLOCK as usize {
+        if content.len() >= blocks::PART as usize {
             // What is refused, or waits in vain for the store, leaves nothing sealed that nobody names.
             let tried = self.query(|view, core| make(view, core, &core.context(), &[]).map(drop));
             tried.await?;
@@ -136,15 +137,15 @@ fn seal_blocks(writer: &Writer, offset: u64, data: &Bytes) -> Result<Vec<(u64, P
     for index in offset / size..end.div_ceil(size) {
         let begin = index * size;
         let within = offset.saturating_sub(begin) as u32..(end - begin).min(size) as u32;
-        let whole = within == (0..BLOCK);
-        let ranges = match whole {
+        let is_sealed = within == (0..BLOCK) || blocks::is_frame(index, &within);
+        let ranges = match is_sealed {
             true => blocks::frames_of(index, within).collect(),
             false => vec![within],
         };
         for Range { start: at, end } in ranges {
             let len = end - at;
             let bytes = &data[done..done + len as usize];
-            let content = if whole {
+            let content = if is_sealed {
                 let pointer = writer.packs.append(bytes);
                 Content::Frame(pointer.map_err(Error::refusing_changes)?)
             } else {

@@ -72,6 +72,12 @@ fn lay<R: Resident>(draft: &mut Draft<R>, inode: Inode, parts: &[(u64, Piece)]) 
     let (Some((index, first)), Some((_, last))) = (parts.first(), parts.last()) else {
         return Ok(());
     };
+    debug_assert!(
+        parts
+            .windows(2)
+            .all(|pair| pair[0].1.at + pair[0].1.len == pair[1].1.at),
+        "parts of one write follow each other"
+    );
     let key = Key::block(inode, *index);
     let pieces = parts.iter().map(|(_, piece)| piece.clone());
     if first.at == 0 && last.at + last.len == BLOCK {
