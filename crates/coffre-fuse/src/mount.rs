@@ -137,7 +137,10 @@ impl Mount {
 /// connection was aborted (`fuse_dev_do_read`), where the others hear that the device is gone.
 fn unless_over(error: io::Error) -> io::Result<()> {
     match error.kind() {
-        io::ErrorKind::ConnectionAborted => Ok(()),
+        io::ErrorKind::ConnectionAborted => {
+            log::info!("the kernel ended the connection while a request was fetched: {error}");
+            Ok(())
+        }
         _ => Err(error),
     }
 }
