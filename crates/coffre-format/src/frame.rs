@@ -25,6 +25,11 @@ pub(crate) const HEADER: usize = 12;
 const ZSTD_LEVEL: i32 = 1;
 /// Plaintext shorter than this is not worth trying, in bytes.
 const COMPRESS_FROM: usize = 256;
+/// Of long plaintext parts of this length are tried first, in bytes: most of what fills a disk is compressed already, and to find that
+/// out costs as much as to seal it.
+const SAMPLE: usize = 4096;
+/// From this length on, in bytes.
+const SAMPLE_FROM: usize = 8 * SAMPLE;
 
 const WHAT: &str = "frame";
 
@@ -223,11 +228,26 @@ fn compress(plaintext: &[u8]) -> Option<Vec<u8>> {
         static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
             RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
     }
-    let compressed = COMPRESSOR.with_borrow_mut(|compressor| {
-        let compressed = compressor.as_mut()?.compress(plaintext);
-        compressed.ok()
-    })?;
-    (compressed.len() + plaintext.len() / 16 <= plaintext.len()).then_some(compressed)
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressor = compressor.as_mut()?;
+        let mut shorter = |bytes: &[u8]| {
+            let compressed = compressor.compress(bytes).ok()?;
+            (compressed.len() + bytes.len() / 16 <= bytes.len()).then_some(compressed)
+        };
+        if plaintext.len() >= SAMPLE_FROM && !samples(plaintext).any(|part| shorter(part).is_some())
+        {
+            return None;
+        }
+        shorter(plaintext)
+    })
+}
+
+/// Its beginning, its middle and its end.
+fn samples(plaintext: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let last = plaintext.len().saturating_sub(SAMPLE);
+    [0, last / 2, last]
+        .into_iter()
+        .filter_map(move |at| plaintext.get(at..at + SAMPLE))
 }
 
 /// Stored bytes back to plaintext, never more than the header says.
@@ -253,4 +273,31 @@ pub(crate) fn unpack(header: &FrameHeader, stored: Vec<u8>) -> Result<Vec<u8>> {
         return Err(malformed);
     }
     Ok(plaintext)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shrinks_anywhere_is_compressed_and_noise_is_not() {
+        let noise: Vec<u8> = (0..FRAME_MAX / 4)
+            .flat_map(|at| blake3::hash(&at.to_le_bytes()).as_bytes()[..4].to_vec())
+            .collect();
+        assert_eq!(noise.len(), FRAME_MAX as usize);
+        for length in [COMPRESS_FROM, SAMPLE_FROM - 1, SAMPLE_FROM, noise.len()] {
+            assert!(compress(&noise[..length]).is_none(), "{length}");
+            assert!(compress(&vec![7; length]).is_some(), "{length}");
+        }
+        for zeros in [0..20_000, 50_000..80_000, 110_000..noise.len()] {
+            let mut partly = noise.clone();
+            partly[zeros.clone()].fill(0);
+            let compressed = compress(&partly).unwrap();
+            assert!(
+                compressed.len() < noise.len() - zeros.len() / 2,
+                "{zeros:?}"
+            );
+        }
+    }
 }
