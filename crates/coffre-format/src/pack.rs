@@ -4,6 +4,7 @@
 //!  preamble 32 ‖ frame ‖ frame ‖ … ‖ end frame ‖ padding
 //! ```
 
+use bytes::Bytes;
 use zeroize::Zeroize;
 use zeroize::ZeroizeOnDrop;
 
@@ -20,6 +21,7 @@ use crate::crypto::seal::seal_in_place;
 use crate::error::FormatError;
 use crate::error::Result;
 use crate::frame::Compression;
+use crate::frame::FLAG_ZSTD;
 use crate::frame::FRAME_OVERHEAD;
 use crate::frame::FrameHeader;
 use crate::frame::FrameKind;
@@ -198,19 +200,20 @@ impl PackKeys {
         VaultId(vault)
     }
 
-    /// Seals a prepared frame for `offset` into `out`, which has exactly [`Prepared::frame_length`] bytes.
-    pub fn seal(&self, offset: u32, prepared: &Prepared, out: &mut [u8]) {
+    /// Seals a prepared frame for `offset` and appends it to `out`: [`Prepared::frame_length`] bytes.
+    pub fn seal(&self, offset: u32, prepared: &Prepared, out: &mut Vec<u8>) {
         let header = prepared.header.encode();
         let aad = self.frame_aad(offset, &header);
         let nonce = self.frame_nonce(&aad, &prepared.digest);
         let masked = mask(&self.secrets.mask, &nonce, &header);
-        let (head, rest) = out.split_at_mut(NONCE + HEADER);
-        let (body, tag_out) = rest.split_at_mut(prepared.stored.len());
-        head[..NONCE].copy_from_slice(&nonce);
-        head[NONCE..].copy_from_slice(&masked);
-        body.copy_from_slice(&prepared.stored);
+        out.reserve(prepared.frame_length() as usize);
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&masked);
+        let start = out.len();
+        out.extend_from_slice(&prepared.stored);
+        let (_, body) = out.split_at_mut(start);
         let tag = seal_in_place(&self.secrets.encryption, &nonce, &aad, body);
-        tag_out.copy_from_slice(&tag);
+        out.extend_from_slice(&tag);
     }
 
     /// Opens the frame that a pointer pins: kind, offset and digest are known, and the nonce they lead to is
@@ -222,6 +225,46 @@ impl PackKeys {
         frame: &[u8],
         digest: &Digest,
     ) -> Result<Vec<u8>> {
+        let (header, aad) = self.check(kind, offset, frame, digest)?;
+        let stored = self.decrypt(&aad, &Parts::split(frame)?)?;
+        unpack(&header, stored)
+    }
+
+    /// The same in the memory of the frame, if nobody else has it and nothing has to be unpacked.
+    pub fn open_owned(
+        &self,
+        kind: FrameKind,
+        offset: u32,
+        frame: Bytes,
+        digest: &Digest,
+    ) -> Result<Bytes> {
+        let (header, aad) = self.check(kind, offset, &frame, digest)?;
+        let is_packed = header.flags & FLAG_ZSTD != 0;
+        let mut frame = match frame.try_into_mut() {
+            Ok(frame) if !is_packed => frame,
+            Ok(frame) => return self.open(kind, offset, &frame, digest).map(Bytes::from),
+            Err(frame) => return self.open(kind, offset, &frame, digest).map(Bytes::from),
+        };
+        let content = NONCE + HEADER..NONCE + HEADER + header.stored as usize;
+        let (head, rest) = frame.split_at_mut(content.start);
+        let (stored, tag) = rest.split_at_mut(content.len());
+        let (Some(nonce), Some(tag)) = (head.first_chunk::<NONCE>(), tag.first_chunk::<TAG>())
+        else {
+            return Err(FormatError::Truncated { what: FRAME });
+        };
+        let key = &self.secrets.encryption;
+        open_in_place(key, nonce, &aad, stored, tag, FRAME)?;
+        Ok(frame.freeze().slice(content))
+    }
+
+    /// Header and associated data of a frame that has the kind, the length and the nonce that it must have.
+    fn check(
+        &self,
+        kind: FrameKind,
+        offset: u32,
+        frame: &[u8],
+        digest: &Digest,
+    ) -> Result<(FrameHeader, [u8; AAD])> {
         let forged = FormatError::Forged { what: FRAME };
         let parts = Parts::split(frame)?;
         let header_bytes = mask(&self.secrets.mask, parts.nonce, parts.masked);
@@ -234,7 +277,7 @@ impl PackKeys {
         {
             return Err(forged);
         }
-        self.finish(&header, &aad, &parts)
+        Ok((header, aad))
     }
 
     /// Opens whatever frame stands at the start of `bytes` (which may be longer) and recomputes its digest.
@@ -317,7 +360,7 @@ impl PackKeys {
             &plaintext,
             Compression::Off,
         )?;
-        let mut end = vec![0; prepared.frame_length() as usize];
+        let mut end = Vec::new();
         self.seal(offset, &prepared, &mut end);
         Ok(end)
     }
@@ -356,11 +399,6 @@ impl PackKeys {
             FRAME,
         )?;
         Ok(stored)
-    }
-
-    fn finish(&self, header: &FrameHeader, aad: &[u8; AAD], parts: &Parts<'_>) -> Result<Vec<u8>> {
-        let stored = self.decrypt(aad, parts)?;
-        unpack(header, stored)
     }
 }
 
@@ -437,7 +475,7 @@ mod tests {
             Compression::Try,
         )
         .unwrap();
-        let mut out = vec![0; prepared.frame_length() as usize];
+        let mut out = Vec::new();
         keys.seal(offset, &prepared, &mut out);
         (out, prepared.digest())
     }
@@ -456,6 +494,18 @@ mod tests {
                 plaintext
             );
             assert_eq!(keys.scan(32, &frame).unwrap().plaintext, plaintext);
+            let owned =
+                |frame: Bytes, offset| keys.open_owned(FrameKind::Data, offset, frame, &digest);
+            let alone = Bytes::from(frame.clone());
+            assert_eq!(owned(alone.clone(), 32).unwrap(), plaintext, "shared");
+            assert_eq!(owned(alone, 32).unwrap(), plaintext, "alone");
+            assert!(owned(frame.clone().into(), 33).is_err());
+            for at in [frame.len() / 2, frame.len() - 1] {
+                let mut flipped = frame.clone();
+                flipped[at] ^= 1;
+                let opened = owned(flipped.into(), 32);
+                assert_eq!(opened.unwrap_err(), FormatError::Forged { what: FRAME });
+            }
             assert!(keys.open(FrameKind::Data, 33, &frame, &digest).is_err());
             assert!(keys.open(FrameKind::Node, 32, &frame, &digest).is_err());
             assert!(

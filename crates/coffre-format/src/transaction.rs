@@ -136,6 +136,22 @@ pub fn decode_transactions(bytes: &[u8]) -> Result<Vec<Transaction>> {
     Ok(transactions)
 }
 
+/// Appends the plaintext of a frame of transactions, as [`JournalFrame::encode`] makes it.
+pub fn encode_part(header: &FrameHeader, part: Part, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_header(header, out);
+    out.push(match part {
+        Part::More => 0,
+        Part::Last => 1,
+    });
+    out.extend_from_slice(bytes);
+}
+
+fn encode_header(header: &FrameHeader, out: &mut Vec<u8>) {
+    let header = encode(header);
+    out.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    out.extend_from_slice(&header);
+}
+
 impl JournalFrame {
     /// The kind of frame it is sealed as.
     pub fn kind(&self) -> FrameKind {
@@ -155,32 +171,18 @@ impl JournalFrame {
         }
     }
 
-    /// For chaining it to the frame before.
-    pub fn header_mut(&mut self) -> &mut FrameHeader {
-        match self {
-            Self::Transactions(header, ..)
-            | Self::Checkpoint(header, _)
-            | Self::Watermark(header) => header,
-        }
-    }
-
     /// The plaintext of the frame: length u32 of the header ‖ header ‖ the rest by kind.
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        let header = encode(self.header());
-        let mut out = (header.len() as u32).to_le_bytes().to_vec();
-        out.extend_from_slice(&header);
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
         match self {
-            Self::Transactions(_, part, bytes) => {
-                out.push(match part {
-                    Part::More => 0,
-                    Part::Last => 1,
-                });
-                out.extend_from_slice(bytes);
+            Self::Transactions(header, part, bytes) => encode_part(header, *part, bytes, &mut out),
+            Self::Checkpoint(header, checkpoint) => {
+                encode_header(header, &mut out);
+                out = encode_after(out, checkpoint);
             }
-            Self::Checkpoint(_, checkpoint) => out = encode_after(out, checkpoint),
-            Self::Watermark(_) => {}
+            Self::Watermark(header) => encode_header(header, &mut out),
         }
-        Ok(out)
+        out
     }
 
     /// Reads one.

@@ -123,18 +123,9 @@ pub fn run_canonically(decoder: &str, input: &[u8], with: &str) {
             }
             bytes
         }
-        "journal frame" => journal(FrameKind::Transaction, input)
-            .unwrap()
-            .encode()
-            .unwrap(),
-        "journal checkpoint" => journal(FrameKind::Checkpoint, input)
-            .unwrap()
-            .encode()
-            .unwrap(),
-        "journal watermark" => journal(FrameKind::Watermark, input)
-            .unwrap()
-            .encode()
-            .unwrap(),
+        "journal frame" => journal(FrameKind::Transaction, input).unwrap().encode(),
+        "journal checkpoint" => journal(FrameKind::Checkpoint, input).unwrap().encode(),
+        "journal watermark" => journal(FrameKind::Watermark, input).unwrap().encode(),
         // Sealing and signing take nothing random, so even these have one encoding.
         "anchor" => Anchor::open(input, &ring()).unwrap().seal(&ring()).unwrap(),
         "commit" => {

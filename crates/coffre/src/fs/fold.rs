@@ -122,6 +122,7 @@ impl Inner {
             writer.outbox.clone(),
             self.nodes.clone(),
             &self.shares,
+            frozen.changes.weight(),
         );
         let settled = self
             .settle_changes(writer, &frozen.changes, &mut sink)

@@ -52,6 +52,8 @@ pub(crate) struct FoldSink {
     ring: Arc<Keyring>,
     outbox: Outbox,
     filling: Option<Filling>,
+    /// What is still to come, roughly: a pack is not to be moved as it grows.
+    expected: usize,
     /// Length of a full pack.
     full: u32,
     /// Packs of this fold that have a name.
@@ -71,11 +73,19 @@ pub(crate) struct Made {
 }
 
 impl FoldSink {
-    pub(crate) fn new(ring: Arc<Keyring>, outbox: Outbox, memory: Nodes, shares: &Shares) -> Self {
+    /// For about this many bytes.
+    pub(crate) fn new(
+        ring: Arc<Keyring>,
+        outbox: Outbox,
+        memory: Nodes,
+        shares: &Shares,
+        expected: usize,
+    ) -> Self {
         Self {
             ring,
             outbox,
             filling: None,
+            expected,
             full: shares.pack,
             named: HashMap::new(),
             made: VecDeque::new(),
@@ -144,16 +154,14 @@ impl FoldSink {
             self.freeze()?;
         }
         if self.filling.is_none() {
-            self.filling = Some(Filling::new(&self.ring)?);
+            self.filling = Some(Filling::new(
+                &self.ring,
+                self.expected.min(self.full as usize),
+            )?);
         }
         let filling = self.filling.as_mut().expect("it was just made");
         let offset = u32::try_from(filling.bytes.len()).expect("a pack is at most 16 MiB");
-        filling
-            .bytes
-            .resize(filling.bytes.len() + length as usize, 0);
-        filling
-            .keys
-            .seal(offset, prepared, &mut filling.bytes[offset as usize..]);
+        filling.keys.seal(offset, prepared, &mut filling.bytes);
         filling.frames += 1;
         let place = Place::Open {
             salt: filling.preamble.salt,
@@ -178,6 +186,7 @@ impl FoldSink {
         } = filling;
         keys.close(&mut bytes, frames, PackSize::Padded)
             .map_err(|error| Error::of_object("pack", error))?;
+        self.expected = self.expected.saturating_sub(bytes.len());
         let name = PackName::of(&ObjectHash::of(&bytes));
         self.outbox.add(name, &bytes)?;
         self.named.insert(
@@ -210,13 +219,15 @@ impl Drop for FoldSink {
 }
 
 impl Filling {
-    fn new(ring: &Keyring) -> Result<Self> {
+    fn new(ring: &Keyring, room: usize) -> Result<Self> {
         let fresh = PackKeys::fresh(ring, Purpose::Pack);
         let (preamble, keys) = fresh.map_err(|error| Error::of_object("pack", error))?;
+        let mut bytes = Vec::with_capacity(room);
+        bytes.extend_from_slice(&preamble.encode());
         Ok(Self {
             preamble,
             keys,
-            bytes: preamble.encode().to_vec(),
+            bytes,
             frames: 0,
         })
     }

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
@@ -21,9 +22,8 @@ use rustix::fs::Advice;
 use rustix::fs::OFlags;
 
 use crate::store::backend::Store;
+use crate::store::past::SECTOR;
 
-/// What a read past the system's memory begins and ends at, in bytes: no disk has larger sectors.
-const SECTOR: u64 = 4096;
 /// Shorter reads gain nothing by going past the system's memory, in bytes.
 const PAST_FROM: u64 = 32 * 1024;
 /// What is read ahead around short reads that come close together, in bytes.
@@ -144,23 +144,16 @@ enum Visit {
 }
 
 /// Which places were read already; forgets the old ones, and takes one in four thousand million for another.
+#[derive(Default)]
 pub(super) struct Met {
     hasher: RandomState,
-    slots: Box<[AtomicU32]>,
+    /// Only a store that is read here needs them.
+    slots: OnceLock<Box<[AtomicU32]>>,
 }
 
 impl std::fmt::Debug for Met {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Met").finish_non_exhaustive()
-    }
-}
-
-impl Default for Met {
-    fn default() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            slots: (0..MET).map(|_| AtomicU32::new(0)).collect(),
-        }
     }
 }
 
@@ -170,6 +163,7 @@ impl Met {
         let hash = self.hasher.hash_one(place);
         let (slot, mark) = (hash as usize % MET, (hash >> 32) as u32);
         self.slots
+            .get_or_init(|| (0..MET).map(|_| AtomicU32::new(0)).collect())
             .get(slot)
             .is_some_and(|slot| slot.swap(mark, Ordering::Relaxed) != mark)
     }

@@ -11,6 +11,7 @@ mod linked;
 mod listing;
 mod open_files;
 mod outbox;
+pub(crate) mod past;
 mod probe;
 mod reader;
 mod service;

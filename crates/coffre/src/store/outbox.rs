@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -20,6 +19,7 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::store::open_files::OpenFiles;
+use crate::store::past;
 
 /// What a pack is called until it is complete.
 const TEMPORARY: &str = "new";
@@ -86,12 +86,8 @@ impl Outbox {
     /// Writes a pack under a temporary name, fdatasyncs and renames. The folder is synced by [`Outbox::sync`].
     pub fn add(&self, name: PackName, bytes: &[u8]) -> Result<()> {
         let temporary = self.path(name).with_extension(TEMPORARY);
-        let write = || -> std::io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_data()
-        };
-        let written = write().map_err(|source| Error::io("write", &temporary, source));
+        let written = past::write_new(&temporary, bytes).and_then(|file| file.sync_data());
+        let written = written.map_err(|source| Error::io("write", &temporary, source));
         fault::point("outbox.written");
         written
             .and_then(|()| self.adopt(name, &temporary))

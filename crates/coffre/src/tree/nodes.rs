@@ -178,10 +178,9 @@ impl Nodes {
         }
         let (pack, range) = extent(pointer).ok()?;
         let frame = self.0.reader.ready_for(reader, pack.name, range)?;
-        let bytes: Bytes = self
-            .unseal(FrameKind::Data, pointer, &pack, &frame)
-            .ok()?
-            .into();
+        let (keys, offset) = self.opening(pointer, &pack).ok()?;
+        let bytes = keys.open_owned(FrameKind::Data, offset, frame, &pointer.digest);
+        let bytes = bytes.ok()?;
         self.0.frames.insert(pointer.place, bytes.clone());
         Some(bytes)
     }
@@ -290,12 +289,18 @@ impl Nodes {
         pack: &PackRef,
         frame: &[u8],
     ) -> Result<Vec<u8>> {
-        let keys = self.keys(pack).map_err(|error| forged(pointer, error))?;
-        let Place::Pack { offset, .. } = pointer.place else {
-            return Err(unnamed());
-        };
+        let (keys, offset) = self.opening(pointer, pack)?;
         keys.open(kind, offset, frame, &pointer.digest)
             .map_err(|error| forged(pointer, error))
+    }
+
+    /// What a frame is opened with: keys and offset.
+    fn opening(&self, pointer: &Pointer, pack: &PackRef) -> Result<(Arc<PackKeys>, u32)> {
+        let keys = self.keys(pack).map_err(|error| forged(pointer, error))?;
+        match pointer.place {
+            Place::Pack { offset, .. } => Ok((keys, offset)),
+            Place::Open { .. } => Err(unnamed()),
+        }
     }
 
     fn keys(

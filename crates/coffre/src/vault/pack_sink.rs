@@ -296,10 +296,7 @@ impl OpenPack {
 
     fn append(&mut self, prepared: &Prepared) -> Pointer {
         let offset = self.length();
-        let start = self.bytes.len();
-        self.bytes
-            .resize(start + prepared.frame_length() as usize, 0);
-        self.keys.seal(offset, prepared, &mut self.bytes[start..]);
+        self.keys.seal(offset, prepared, &mut self.bytes);
         self.frames += 1;
         Pointer {
             place: Place::Open {

@@ -3,9 +3,10 @@
 //! ```text
 //!  append ─▶ open pack (frames in memory and in `open/<salt>`) ──full──▶ frozen (in the outbox, under its name)
 //! ```
-//! A block is compressed and hashed, gets its offset, and is sealed into its place, so several threads can
-//! seal at once. Frames stay in memory until their file is frozen and synced: a failed write or sync can then
-//! be answered by writing the whole file again, and the bytes that are uploaded are those that were sealed.
+//! A block is compressed and hashed, gets its offset, and is sealed for its place, so several threads can
+//! seal at once. Frames are written in long stretches, and all of them before the journal names them. They stay in
+//! memory until their file is frozen and synced: a failed write or sync can then be answered by writing the whole
+//! file again, and the bytes that are uploaded are those that were sealed.
 
 mod left;
 mod open_pack;
@@ -44,6 +45,7 @@ use crate::fs::types::Workers;
 use crate::store::Outbox;
 
 use left::Left;
+use open_pack::Extent;
 use open_pack::OpenPack;
 
 /// Packs that may wait in memory for their sync before writers are held back, where nothing else is said.
@@ -65,6 +67,13 @@ struct State {
     closing: BTreeMap<Salt, Arc<OpenPack>>,
     frozen: BTreeMap<Salt, Frozen>,
     left: BTreeMap<Salt, Arc<Left>>,
+}
+
+impl State {
+    fn unfrozen(&self) -> Vec<Arc<OpenPack>> {
+        let packs = self.closing.values().chain(self.current.iter());
+        packs.cloned().collect()
+    }
 }
 
 /// All data packs of this process that are not settled.
@@ -159,10 +168,12 @@ impl DataPacks {
         )
         .map_err(|error| Error::of_object("data frame", error))?;
         let (pack, offset) = self.reserve(&prepared)?;
-        let mut frame = vec![0; prepared.frame_length() as usize];
+        let mut frame = Vec::new();
         pack.keys.seal(offset, &prepared, &mut frame);
-        if let Err(error) = pack.write(offset, frame.into()) {
-            self.note(Some(error));
+        if pack.put(offset, frame.into()) {
+            let packs = self.clone();
+            let written = pack.clone();
+            self.beside(move || packs.write_pack(&written, Extent::Sectors));
         }
         fault::point("pack.appended");
         self.freeze_what_is_full();
@@ -174,6 +185,28 @@ impl DataPacks {
             stored: prepared.stored_length(),
             digest: prepared.digest(),
         })
+    }
+
+    /// Everything appended so far is in files, on disk or not: a process that is killed leaves what its journal names.
+    pub fn write(&self) {
+        let packs = lock(&self.state).unfrozen();
+        for pack in packs {
+            self.write_pack(&pack, Extent::All);
+        }
+    }
+
+    fn write_pack(&self, pack: &OpenPack, extent: Extent) {
+        if let Err(error) = pack.write(extent) {
+            self.note(Some(error));
+        }
+    }
+
+    /// Does what takes a disk's time while others go on, where there are threads for that.
+    fn beside(&self, work: impl FnOnce() + Send + 'static) {
+        match self.workers {
+            Workers::Threads => drop(tokio::task::spawn_blocking(work)),
+            Workers::Runtime => drop(tokio::spawn(async move { work() })),
+        }
     }
 
     /// Waits while too many frozen packs wait for the disk.
@@ -240,13 +273,8 @@ impl DataPacks {
     pub fn sync(&self) -> Result<Option<(Salt, u32)>> {
         let (packs, current) = {
             let state = lock(&self.state);
-            let packs: Vec<_> = state
-                .closing
-                .values()
-                .chain(state.current.iter())
-                .cloned()
-                .collect();
-            (packs, state.current.as_ref().map(|pack| pack.salt))
+            let current = state.current.as_ref().map(|pack| pack.salt);
+            (state.unfrozen(), current)
         };
         let mut mark = None;
         let mut failed = None;
@@ -426,10 +454,7 @@ impl DataPacks {
                 packs.freezing.fetch_sub(1, Ordering::AcqRel);
                 packs.thawed.notify_waiters();
             };
-            match self.workers {
-                Workers::Threads => drop(tokio::task::spawn_blocking(freeze)),
-                Workers::Runtime => drop(tokio::spawn(async move { freeze() })),
-            }
+            self.beside(freeze);
         }
     }
 

@@ -1,5 +1,12 @@
 //! A pack that is being filled: frames get their offset, are sealed into their place, and stay in memory until the file
 //! is frozen and synced.
+//!
+//! ```text
+//!  preamble │ frame │ frame │ frame │ frame │ in the making │ frame
+//!  ── in the file ──────────┤       ▲ sealed_to
+//!                           ▲ written: from here in stretches of whole sectors, past the system's memory of files;
+//!                             the rest in the ordinary way when the journal is about to name it
+//! ```
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,6 +33,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::store::Outbox;
+use crate::store::past::Past;
+use crate::store::past::SECTOR;
+use crate::store::past::STRETCH;
+use crate::store::past::is_not_possible;
 
 use super::Arriving;
 use super::Frozen;
@@ -38,24 +49,113 @@ pub(super) struct OpenPack {
     pub(super) keys: PackKeys,
     pub(super) path: PathBuf,
     pub(super) state: Mutex<Filling>,
-    /// Held while it is frozen or synced: both is done by one at a time.
+    /// Held while its file is written, synced or frozen: that is done by one at a time.
     pub(super) turn: Mutex<()>,
 }
 
 pub(super) struct Filling {
     file: Arc<File>,
+    /// The same past the system's memory of files, where that can be.
+    past: Option<Arc<Past>>,
     /// Sealed frames by offset.
     pub(super) frames: BTreeMap<u32, Bytes>,
     /// Where the next frame goes.
     pub(super) length: u32,
     /// Frames that have their offset but are not sealed yet.
     sealing: usize,
+    /// All before this is sealed.
+    sealed_to: u32,
+    /// All before this is in the file.
+    written: u32,
+    /// Somebody is about to write a stretch.
+    writing: bool,
     /// Bytes known to be on disk.
     synced: u32,
     /// A write or a sync failed; the file is written anew before it is believed again.
     broken: bool,
     /// Freezing failed; the next sync of all packs tries it again.
     pub(super) stuck: bool,
+}
+
+/// How much of what is sealed goes to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Whole sectors that follow each other.
+    Sectors,
+    /// Everything.
+    All,
+}
+
+/// What is to be written.
+struct Unwritten {
+    file: Arc<File>,
+    past: Option<Arc<Past>>,
+    /// Where the first part goes; a sector begins there.
+    start: u32,
+    /// Parts that follow each other.
+    parts: Vec<Bytes>,
+    /// Frames behind one that is in the making.
+    beyond: Vec<(u32, Bytes)>,
+    /// Where everything ends, if nothing is in the making.
+    complete: Option<u32>,
+}
+
+impl Filling {
+    /// What is sealed and may not be in the file yet, from the sector in which that begins.
+    fn unwritten(&self, preamble: &Preamble) -> Unwritten {
+        let start = self.written / SECTOR as u32 * SECTOR as u32;
+        let mut parts = Vec::new();
+        let mut from = start;
+        if start < PREAMBLE {
+            parts.push(Bytes::copy_from_slice(&preamble.encode()));
+            from = PREAMBLE;
+        }
+        // The frame in which it begins is not the first that begins behind it.
+        let before = self.frames.range(..from).next_back();
+        if let Some((at, frame)) = before
+            && let Some(rest) = frame.get((from - at) as usize..)
+        {
+            parts.push(frame.slice_ref(rest));
+        }
+        let sealed = self.frames.range(from..self.sealed_to.max(from));
+        parts.extend(sealed.map(|(_, frame)| frame.clone()));
+        let beyond = self.frames.range(self.sealed_to.max(from)..);
+        Unwritten {
+            file: self.file.clone(),
+            past: self.past.clone(),
+            start,
+            parts,
+            beyond: beyond.map(|(at, frame)| (*at, frame.clone())).collect(),
+            complete: (self.sealing == 0).then_some(self.length),
+        }
+    }
+}
+
+impl Unwritten {
+    /// Answers up to where the file has everything now.
+    fn write(&self, extent: Extent, ending: &[u8]) -> std::io::Result<u32> {
+        let parts = self.parts.iter().map(|part| &part[..]).chain([ending]);
+        let mut end = self.start;
+        if let Some(past) = &self.past {
+            end = past.write(u64::from(self.start), parts.clone())? as u32;
+            if extent == Extent::Sectors {
+                return Ok(end);
+            }
+        }
+        let mut at = self.start;
+        for part in parts {
+            let next = at + part.len() as u32;
+            if next > end {
+                let rest = &part[end.saturating_sub(at) as usize..];
+                self.file.write_all_at(rest, u64::from(at.max(end)))?;
+            }
+            at = next;
+        }
+        for (at, frame) in &self.beyond {
+            self.file.write_all_at(frame, u64::from(*at))?;
+        }
+        Ok(at)
+    }
 }
 
 impl OpenPack {
@@ -82,9 +182,13 @@ impl OpenPack {
         fault::point("pack.created");
         let filling = Filling {
             file,
+            past: Past::open(&path).map(Arc::new),
             frames: BTreeMap::new(),
             length: PREAMBLE,
             sealing: 0,
+            sealed_to: PREAMBLE,
+            written: PREAMBLE,
+            writing: false,
             synced: 0,
             broken: false,
             stuck: false,
@@ -110,25 +214,72 @@ impl OpenPack {
         Some(offset)
     }
 
-    /// Writes a sealed frame into its place. Where that fails it is in memory only, and the next sync writes the file anew.
-    pub(super) fn write(&self, offset: u32, frame: Bytes) -> Result<()> {
-        let file = lock(&self.state).file.clone();
-        // Without the lock: several threads write at once.
-        let mut written = file.write_all_at(&frame, u64::from(offset));
+    /// Takes a sealed frame. Answers whether the caller is to see to it that a stretch is written.
+    pub(super) fn put(&self, offset: u32, frame: Bytes) -> bool {
         let mut filling = lock(&self.state);
-        if !filling.broken && !Arc::ptr_eq(&file, &filling.file) {
-            // Meanwhile it was written anew, without this frame.
-            written = filling.file.write_all_at(&frame, u64::from(offset));
-        }
         filling.frames.insert(offset, frame);
         filling.sealing -= 1;
-        if filling.broken {
-            return Ok(());
+        while let Some(frame) = filling.frames.get(&filling.sealed_to) {
+            filling.sealed_to += frame.len() as u32;
         }
-        written.map_err(|source| {
-            filling.broken = true;
-            Error::io("write", &self.path, source)
-        })
+        let waiting = filling.sealed_to.saturating_sub(filling.written) as usize;
+        let due = waiting >= STRETCH && !filling.writing && !filling.broken;
+        filling.writing |= due;
+        due
+    }
+
+    /// Writes what is sealed. Where that fails it is in memory only, and the next sync writes the file anew.
+    pub(super) fn write(&self, extent: Extent) -> Result<()> {
+        let _turn = lock(&self.turn);
+        self.write_in_turn(extent, &[]).map(drop)
+    }
+
+    /// Answers where the content ends that is in the file now, if nothing was in the making.
+    fn write_in_turn(&self, extent: Extent, ending: &[u8]) -> Result<Option<u32>> {
+        let unwritten = {
+            let mut filling = lock(&self.state);
+            filling.writing = false;
+            let nothing = filling.sealed_to == filling.written && ending.is_empty();
+            if filling.broken {
+                return Ok(None);
+            }
+            if nothing && filling.sealing == 0 {
+                return Ok(Some(filling.length));
+            }
+            filling.unwritten(&self.preamble)
+        };
+        let mut written = unwritten.write(extent, ending);
+        if let Err(source) = &written
+            && unwritten.past.is_some()
+            && is_not_possible(source)
+        {
+            lock(&self.state).past = None;
+            let ordinary = Unwritten {
+                past: None,
+                ..unwritten
+            };
+            written = ordinary.write(Extent::All, ending);
+            return self.note_written(written, ordinary.complete);
+        }
+        self.note_written(written, unwritten.complete)
+    }
+
+    fn note_written(
+        &self,
+        written: std::io::Result<u32>,
+        complete: Option<u32>,
+    ) -> Result<Option<u32>> {
+        let mut filling = lock(&self.state);
+        match written {
+            Ok(end) => {
+                filling.written = end.min(filling.sealed_to);
+                Ok(complete)
+            }
+            Err(source) => {
+                filling.broken = true;
+                Err(Error::io("write", &self.path, source))
+            }
+        }
     }
 
     /// Whether it waits for freezing; marks it so that only one thread does it.
@@ -155,18 +306,17 @@ impl OpenPack {
         if lock(&self.state).broken {
             self.rewrite()?;
         }
-        let (file, length) = {
+        {
             let filling = lock(&self.state);
             if filling.synced == filling.length {
                 return Ok(filling.synced);
             }
+        }
+        let complete = self.write_in_turn(Extent::All, &[])?;
+        let (file, length) = {
+            let filling = lock(&self.state);
             // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
-            let complete = if filling.sealing == 0 {
-                filling.length
-            } else {
-                filling.synced
-            };
-            (filling.file.clone(), complete)
+            (filling.file.clone(), complete.unwrap_or(filling.synced))
         };
         match rustix::fs::fdatasync(&*file) {
             Ok(()) => {
@@ -209,6 +359,9 @@ impl OpenPack {
             Error::io("write anew", &self.path, source)
         })?;
         filling.file = Arc::new(file);
+        // A disk with a fault is asked for nothing unusual.
+        filling.past = None;
+        filling.written = filling.sealed_to;
         filling.broken = false;
         Ok(())
     }
@@ -224,10 +377,9 @@ impl OpenPack {
             self.rewrite()?;
         }
         // Nothing is appended any more. Whoever asks for a frame is not kept waiting for the disk.
-        let (file, frames, content) = {
+        let (frames, content) = {
             let filling = lock(&self.state);
-            let (file, frames) = (filling.file.clone(), filling.frames.clone());
-            (file, frames, filling.length)
+            (filling.frames.clone(), filling.length)
         };
         // Never in one piece: that would be the whole pack in memory a second time.
         let count = u32::try_from(frames.len()).expect("a pack has fewer than 2^32 frames");
@@ -241,11 +393,9 @@ impl OpenPack {
             .chain(sealed)
             .chain([&ending[..]]);
         let name = PackName::of(&ObjectHash::of_parts(parts));
-        let finish = || -> std::io::Result<()> {
-            file.write_all_at(&ending, u64::from(content))?;
-            file.sync_all()
-        };
-        if let Err(source) = finish() {
+        self.write_in_turn(Extent::All, &ending)?;
+        let file = lock(&self.state).file.clone();
+        if let Err(source) = file.sync_all() {
             lock(&self.state).broken = true;
             return Err(Error::io("finish", &self.path, source));
         }

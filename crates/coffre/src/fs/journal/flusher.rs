@@ -144,6 +144,9 @@ impl Flusher {
     fn write(&mut self, taken: Taken) {
         fault::point("journal.taken");
         let idle = taken.items.is_empty() && !taken.sync && !taken.retry;
+        if !taken.items.is_empty() {
+            self.packs.write();
+        }
         for item in taken.items {
             match item {
                 Item::Transactions { first, last, bytes } => {

@@ -52,6 +52,8 @@ use segment::Segments;
 const LINGER: Duration = Duration::from_secs(1);
 /// A queue this long is written at once, in bytes.
 const WRITE_AT: usize = 1024 * 1024;
+/// Room for so many, and for the one that is too much, in bytes.
+const ROOM: usize = WRITE_AT + WRITE_AT / 8;
 
 /// Where a journal continues.
 pub struct Start {
@@ -92,6 +94,8 @@ type Waiter = Box<dyn FnOnce(Result<()>) + Send>;
 struct Queue {
     items: VecDeque<Item>,
     bytes: usize,
+    /// What the next transactions are given room for: where it was needed last time they are not to be moved as they grow.
+    room: usize,
     since: Option<Instant>,
     synced: Lsn,
     wanted: Lsn,
@@ -143,6 +147,7 @@ impl Queue {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let full = self.urgent || self.bytes >= WRITE_AT;
         if sync || full || is_due(linger) || is_due(idle) || is_due(retry) {
+            self.room = if self.bytes >= WRITE_AT { ROOM } else { 0 };
             self.bytes = 0;
             self.since = None;
             self.urgent = false;
@@ -243,6 +248,10 @@ impl Journal {
             return Err(stopped());
         }
         let before = queue.bytes;
+        let room = match queue.items.back() {
+            Some(Item::Transactions { .. }) => ROOM,
+            _ => queue.room,
+        };
         let grown = match queue.items.back_mut() {
             Some(Item::Transactions { last, bytes, .. }) if bytes.len() < WRITE_AT => {
                 let length = bytes.len();
@@ -251,7 +260,7 @@ impl Journal {
                 bytes.len() - length
             }
             _ => {
-                let mut bytes = Vec::new();
+                let mut bytes = Vec::with_capacity(room);
                 encode_transaction(transaction, &mut bytes);
                 let length = bytes.len();
                 queue.items.push_back(Item::Transactions {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use coffre_format::crypto::key::Keyring;
 use coffre_format::frame::Compression;
 use coffre_format::frame::FRAME_MAX;
+use coffre_format::frame::FrameKind;
 use coffre_format::frame::prepare;
 use coffre_format::id::Digest;
 use coffre_format::id::Lsn;
@@ -30,6 +31,7 @@ use coffre_format::transaction::FrameHeader;
 use coffre_format::transaction::JournalFrame;
 use coffre_format::transaction::Part;
 use coffre_format::transaction::Watermark;
+use coffre_format::transaction::encode_part;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -45,6 +47,9 @@ const SMALL: u32 = 32 * 1024;
 const AHEAD: std::ops::RangeInclusive<u32> = 64 * 1024..=1024 * 1024;
 /// Bytes of transactions that one frame carries: what is left beside the header.
 const PART: usize = FRAME_MAX as usize - 512;
+
+/// Memory that is kept for the next frames, in bytes: what is queued comes in pieces of little more than a MiB.
+const SEALED_MOST: usize = 2 * 1024 * 1024;
 
 /// What was written and is not known to be on disk.
 enum Unsynced {
@@ -81,6 +86,8 @@ pub(super) struct Segments {
     /// Number of the next segment; one that could not be created is not tried again.
     next: u64,
     owes_watermark: bool,
+    /// Frames between sealing and writing; kept for its memory.
+    sealed: Vec<u8>,
     /// Bytes of closed segments that are not freed.
     closed: u64,
 }
@@ -106,6 +113,7 @@ impl Segments {
             condemned: false,
             next: start.segment + 1,
             owes_watermark: false,
+            sealed: Vec::new(),
         })
     }
 
@@ -125,16 +133,17 @@ impl Segments {
             *last = checkpoint;
             return;
         }
-        let frame = JournalFrame::Checkpoint(self.header(checkpoint.lsn), checkpoint.clone());
-        let written = self.write_frames(vec![frame]);
+        let written = self.write_frame(&JournalFrame::Checkpoint(
+            self.header(checkpoint.lsn),
+            checkpoint.clone(),
+        ));
         self.note(written);
         self.unsynced.push(Unsynced::Checkpoint(checkpoint));
     }
 
     pub(super) fn write_watermark(&mut self, lsn: Lsn) {
         self.owes_watermark = false;
-        let frame = JournalFrame::Watermark(self.header(lsn));
-        let written = self.write_frames(vec![frame]);
+        let written = self.write_frame(&JournalFrame::Watermark(self.header(lsn)));
         self.note(written);
     }
 
@@ -264,12 +273,10 @@ impl Segments {
         for unsynced in std::mem::take(&mut self.unsynced) {
             let written = match &unsynced {
                 Unsynced::Batch { first, bytes } => self.write_batch(*first, bytes),
-                Unsynced::Checkpoint(checkpoint) => {
-                    self.write_frames(vec![JournalFrame::Checkpoint(
-                        self.header(checkpoint.lsn),
-                        checkpoint.clone(),
-                    )])
-                }
+                Unsynced::Checkpoint(checkpoint) => self.write_frame(&JournalFrame::Checkpoint(
+                    self.header(checkpoint.lsn),
+                    checkpoint.clone(),
+                )),
             };
             self.unsynced.push(unsynced);
             if let Err(error) = written {
@@ -289,20 +296,23 @@ impl Segments {
     }
 
     fn write_batch(&mut self, first: Lsn, bytes: &[u8]) -> Result<()> {
-        let count = bytes.len().div_ceil(PART);
-        let frames = bytes
-            .chunks(PART)
-            .enumerate()
-            .map(|(index, chunk)| {
-                let part = if index + 1 == count {
-                    Part::Last
-                } else {
-                    Part::More
-                };
-                JournalFrame::Transactions(self.header(first), part, chunk.to_vec())
-            })
-            .collect();
-        self.write_frames(frames)
+        if self.condemned {
+            // It is kept, and the next sync writes it.
+            return Ok(());
+        }
+        let mut chunks = bytes.chunks(PART).peekable();
+        let mut plain = Vec::with_capacity(bytes.len().min(FRAME_MAX as usize));
+        self.sealed.clear();
+        while let Some(chunk) = chunks.next() {
+            let part = match chunks.peek() {
+                Some(_) => Part::More,
+                None => Part::Last,
+            };
+            plain.clear();
+            encode_part(&self.header(first), part, chunk, &mut plain);
+            self.seal(FrameKind::Transaction, &plain)?;
+        }
+        self.write_sealed()
     }
 
     fn header(&self, lsn: Lsn) -> FrameHeader {
@@ -314,33 +324,36 @@ impl Segments {
         }
     }
 
-    /// Seals frames one after another (each names the one before) and writes them with one call.
-    fn write_frames(&mut self, frames: Vec<JournalFrame>) -> Result<()> {
+    fn write_frame(&mut self, frame: &JournalFrame) -> Result<()> {
         if self.condemned {
-            // They are kept, and the next sync writes them.
             return Ok(());
         }
-        let mut out = Vec::new();
-        for mut frame in frames {
-            frame.header_mut().previous = self.previous;
-            let prepared = frame
-                .encode()
-                .and_then(|plain| {
-                    prepare(self.ring.structure(), frame.kind(), plain, Compression::Off)
-                })
-                .map_err(|error| Error::of_object(self.open.path.display(), error))?;
-            let at = out.len();
-            out.resize(at + prepared.frame_length() as usize, 0);
-            let offset = self.open.offset + at as u32;
-            self.open.keys.seal(offset, &prepared, &mut out[at..]);
-            self.previous = prepared.digest();
-        }
+        self.sealed.clear();
+        self.seal(frame.kind(), &frame.encode())?;
+        self.write_sealed()
+    }
+
+    /// Seals a frame, whose header names the one before, for its place behind those that are sealed.
+    fn seal(&mut self, kind: FrameKind, plain: &[u8]) -> Result<()> {
+        let prepared = prepare(self.ring.structure(), kind, plain, Compression::Off)
+            .map_err(|error| Error::of_object(self.open.path.display(), error))?;
+        let offset = self.open.offset + self.sealed.len() as u32;
+        self.open.keys.seal(offset, &prepared, &mut self.sealed);
+        self.previous = prepared.digest();
+        Ok(())
+    }
+
+    /// Writes what is sealed with one call.
+    fn write_sealed(&mut self) -> Result<()> {
         self.open
             .file
-            .write_all_at(&out, u64::from(self.open.offset))
+            .write_all_at(&self.sealed, u64::from(self.open.offset))
             .map_err(|source| Error::io("write", &self.open.path, source))?;
-        self.open.offset += out.len() as u32;
+        self.open.offset += self.sealed.len() as u32;
         self.open.length = self.open.length.max(self.open.offset);
+        if self.sealed.capacity() > SEALED_MOST {
+            self.sealed = Vec::new();
+        }
         Ok(())
     }
 }

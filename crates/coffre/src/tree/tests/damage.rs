@@ -311,9 +311,7 @@ impl Sink for Pack<'_> {
         let prepared = prepare(structure, FrameKind::Node, &plaintext, Compression::Off).unwrap();
         let start = self.bytes.len();
         let offset = u32::try_from(start).unwrap();
-        let end = start + prepared.frame_length() as usize;
-        self.bytes.resize(end, 0);
-        self.keys.seal(offset, &prepared, &mut self.bytes[start..]);
+        self.keys.seal(offset, &prepared, &mut self.bytes);
         self.frames += 1;
         let place = Place::Open {
             salt: self.preamble.salt,
