@@ -20,6 +20,7 @@ use crate::fs::blocks;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::View;
 use crate::fs::namespace::content::value_block;
+use crate::store::Pattern;
 use crate::tree::Resident;
 
 /// Frames that were looked at for one operation.
@@ -87,7 +88,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<()> {
         for pointer in frames {
-            if !looked.insert(pointer) {
+            let is_here = |pointer| self.nodes.data_ready(pointer, Pattern::HereAndThere);
+            if !looked.insert(pointer) || is_here(&pointer).is_some() {
                 continue;
             }
             match self.within(deadline, self.frame(&pointer)).await {

@@ -9,6 +9,7 @@
 //! longer costs the disk one write, otherwise a second one for its length. Readers stop at the zeros.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use coffre_format::transaction::JournalFrame;
 use coffre_format::transaction::Part;
 use coffre_format::transaction::Watermark;
 use coffre_format::transaction::encode_part;
+use rustix::fs::Advice;
 
 use crate::error::Error;
 use crate::error::Result;
@@ -50,6 +52,9 @@ const PART: usize = FRAME_MAX as usize - 512;
 
 /// Memory that is kept for the next frames, in bytes: what is queued comes in pieces of little more than a MiB.
 const SEALED_MOST: usize = 2 * 1024 * 1024;
+
+/// Frames of this length are worth beginning with before a sync asks for it, in bytes.
+const EARLY: usize = 512 * 1024;
 
 /// What was written and is not known to be on disk.
 enum Unsynced {
@@ -349,6 +354,9 @@ impl Segments {
             .file
             .write_all_at(&self.sealed, u64::from(self.open.offset))
             .map_err(|source| Error::io("write", &self.open.path, source))?;
+        if self.sealed.len() >= EARLY {
+            self.open.begin_writing(self.sealed.len() as u64);
+        }
         self.open.offset += self.sealed.len() as u32;
         self.open.length = self.open.length.max(self.open.offset);
         if self.sealed.capacity() > SEALED_MOST {
@@ -389,6 +397,15 @@ impl Open {
             length: PREAMBLE,
             small: false,
         })
+    }
+
+    /// Has the disk take what was just written while more is sealed, so that a sync has less to wait for. Advice on what is not
+    /// needed in memory does that to what is not on disk (`generic_fadvise`).
+    fn begin_writing(&self, length: u64) {
+        if let Some(length) = NonZeroU64::new(length) {
+            let at = u64::from(self.offset);
+            let _ = rustix::fs::fadvise(&self.file, at, Some(length), Advice::DontNeed);
+        }
     }
 
     /// Zeros for the syncs that will follow, if this is not the first small one in a row.
