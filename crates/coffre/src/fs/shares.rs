@@ -11,7 +11,7 @@
 
 use coffre_format::pack::PACK_FULL;
 
-/// What the program takes with nothing to do, in bytes.
+/// What the program takes with nothing to do, and buffers that are kept for whoever writes next, in bytes.
 const OWN: u64 = 40 * MIB;
 /// Where the bound is smaller than can be kept, parts still need this to work at all, in bytes.
 const REST_LEAST: u64 = 32 * MIB;

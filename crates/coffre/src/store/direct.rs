@@ -169,7 +169,7 @@ impl Met {
     }
 }
 
-fn is_on_disk(root: &Path) -> bool {
+pub(super) fn is_on_disk(root: &Path) -> bool {
     rustix::fs::statfs(root).is_ok_and(|found| DISKS.contains(&(found.f_type as u64)))
 }
 

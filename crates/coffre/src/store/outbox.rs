@@ -86,7 +86,7 @@ impl Outbox {
     /// Writes a pack under a temporary name, fdatasyncs and renames. The folder is synced by [`Outbox::sync`].
     pub fn add(&self, name: PackName, bytes: &[u8]) -> Result<()> {
         let temporary = self.path(name).with_extension(TEMPORARY);
-        let written = past::write_new(&temporary, bytes).and_then(|file| file.sync_data());
+        let written = past::write_new(&temporary, bytes);
         let written = written.map_err(|source| Error::io("write", &temporary, source));
         fault::point("outbox.written");
         written

@@ -6,20 +6,27 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use rustix::fs::OFlags;
+
+use crate::store::direct::is_on_disk;
 
 /// What goes past the system's memory begins and ends at multiples of this, in bytes: no disk has larger sectors.
 pub(crate) const SECTOR: u64 = 4096;
 /// What is written at once, in bytes: a disk is no faster with more.
 pub(crate) const STRETCH: usize = 1024 * 1024;
 
-/// A file opened a second time, to be written so by one at a time. Not every file system can.
+/// Stretches that are kept, because memory that is fresh costs more than what is copied into it.
+static KEPT: Mutex<Vec<Stretch>> = Mutex::new(Vec::new());
+const KEPT_MOST: usize = 2;
+
+/// A file opened a second time, to be written so. Not every file system can.
 pub(crate) struct Past {
     file: File,
-    /// Kept, because memory that is fresh costs more than what is copied into it.
-    stretch: Mutex<Option<Stretch>>,
+    /// The kernel itself knows all that is written to it, through whichever descriptor.
+    on_disk: bool,
 }
 
 impl Past {
@@ -27,9 +34,18 @@ impl Past {
         let direct = OFlags::DIRECT.bits() as i32;
         let file = File::options().write(true).custom_flags(direct).open(path);
         file.ok().map(|file| Self {
+            on_disk: is_on_disk(path),
             file,
-            stretch: Mutex::default(),
         })
+    }
+
+    /// Before a sync of the file through another descriptor: where a program or a network is the disk, that may tell nothing of what
+    /// was written through this one (sshfs does not).
+    pub(crate) fn sync(&self) -> Result<()> {
+        match self.on_disk {
+            true => Ok(()),
+            false => self.file.sync_data(),
+        }
     }
 
     /// Writes the whole sectors of these parts, which follow each other from `start`, a multiple of [`SECTOR`]. Answers where
@@ -39,9 +55,22 @@ impl Past {
         start: u64,
         parts: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<u64> {
-        let mut kept = self.stretch.lock().unwrap_or_else(PoisonError::into_inner);
-        let stretch = kept.get_or_insert_with(Stretch::new);
+        let mut stretch = kept().pop().unwrap_or_else(Stretch::new);
+        let written = self.write_through(&mut stretch, start, parts);
         stretch.clear();
+        let mut kept = kept();
+        if kept.len() < KEPT_MOST {
+            kept.push(stretch);
+        }
+        written
+    }
+
+    fn write_through<'a>(
+        &self,
+        stretch: &mut Stretch,
+        start: u64,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<u64> {
         let mut at = start;
         for mut part in parts {
             while !part.is_empty() {
@@ -63,19 +92,26 @@ impl Past {
     }
 }
 
-/// Makes a file of these bytes, past the system's memory as far as they are many and that can be.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<File> {
+fn kept() -> MutexGuard<'static, Vec<Stretch>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a file of these bytes and syncs it, past the system's memory as far as they are many and that can be.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = File::create(path)?;
     let past = Some(path).filter(|_| bytes.len() >= STRETCH);
     let written = match past.and_then(Past::open) {
-        Some(past) => match past.write(0, [bytes]) {
+        Some(past) => match past
+            .write(0, [bytes])
+            .and_then(|end| past.sync().map(|()| end))
+        {
             Err(error) if is_not_possible(&error) => 0,
             written => written?,
         },
         None => 0,
     };
     file.write_all_at(&bytes[written as usize..], written)?;
-    Ok(file)
+    file.sync_data()
 }
 
 /// Whether a file that could be opened for this cannot be written so after all.
@@ -138,8 +174,8 @@ mod tests {
             3 * STRETCH + 5,
         ] {
             let content: Vec<u8> = (0..length).map(|at| (at / 3) as u8).collect();
-            let file = write_new(&path, &content).unwrap();
-            assert_eq!(file.metadata().unwrap().len(), length as u64);
+            write_new(&path, &content).unwrap();
+            assert_eq!(path.metadata().unwrap().len(), length as u64);
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }
         assert!(write_new(&dir.path().join("no/file"), b"content").is_err());

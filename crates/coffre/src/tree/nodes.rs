@@ -179,7 +179,12 @@ impl Nodes {
         let (pack, range) = extent(pointer).ok()?;
         let frame = self.0.reader.ready_for(reader, pack.name, range)?;
         let (keys, offset) = self.opening(pointer, &pack).ok()?;
-        let bytes = keys.open_owned(FrameKind::Data, offset, frame, &pointer.digest);
+        let (kind, digest) = (FrameKind::Data, &pointer.digest);
+        let bytes = match reader {
+            Pattern::InOrder => keys.open_owned(kind, offset, frame, digest),
+            // It may come in whole sectors, which are not to be kept for it.
+            Pattern::HereAndThere => keys.open(kind, offset, &frame, digest).map(Bytes::from),
+        };
         let bytes = bytes.ok()?;
         self.0.frames.insert(pointer.place, bytes.clone());
         Some(bytes)

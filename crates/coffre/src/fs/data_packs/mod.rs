@@ -348,7 +348,7 @@ impl DataPacks {
         let Some(pack) = pack else {
             return self.frozen(salt).ok_or_else(|| unknown(salt));
         };
-        let _turn = lock(&pack.turn);
+        let _settling = lock(&pack.settling);
         if let Some(frozen) = self.frozen(salt) {
             return Ok(frozen);
         }

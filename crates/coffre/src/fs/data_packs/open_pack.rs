@@ -49,8 +49,10 @@ pub(super) struct OpenPack {
     pub(super) keys: PackKeys,
     pub(super) path: PathBuf,
     pub(super) state: Mutex<Filling>,
-    /// Held while its file is written, synced or frozen: that is done by one at a time.
-    pub(super) turn: Mutex<()>,
+    /// Held while it is synced or frozen: that is done by one at a time. Taken before `turn`.
+    pub(super) settling: Mutex<()>,
+    /// Held while its file is written, which goes on beside a sync.
+    turn: Mutex<()>,
 }
 
 pub(super) struct Filling {
@@ -72,7 +74,9 @@ pub(super) struct Filling {
     /// Bytes known to be on disk.
     synced: u32,
     /// A write or a sync failed; the file is written anew before it is believed again.
-    broken: bool,
+    broken: Option<Error>,
+    /// It has its name: nothing is written to it any more.
+    frozen: bool,
     /// Freezing failed; the next sync of all packs tries it again.
     pub(super) stuck: bool,
 }
@@ -101,6 +105,12 @@ struct Unwritten {
 }
 
 impl Filling {
+    /// Whether everything that is sealed is in the file.
+    fn is_written(&self) -> bool {
+        let beyond = self.frames.range(self.sealed_to..).next();
+        self.written == self.sealed_to && beyond.is_none()
+    }
+
     /// What is sealed and may not be in the file yet, from the sector in which that begins.
     fn unwritten(&self, preamble: &Preamble) -> Unwritten {
         let start = self.written / SECTOR as u32 * SECTOR as u32;
@@ -190,7 +200,8 @@ impl OpenPack {
             written: PREAMBLE,
             writing: false,
             synced: 0,
-            broken: false,
+            broken: None,
+            frozen: false,
             stuck: false,
         };
         Ok(Self {
@@ -199,6 +210,7 @@ impl OpenPack {
             keys,
             path,
             state: Mutex::new(filling),
+            settling: Mutex::default(),
             turn: Mutex::default(),
         })
     }
@@ -223,28 +235,33 @@ impl OpenPack {
             filling.sealed_to += frame.len() as u32;
         }
         let waiting = filling.sealed_to.saturating_sub(filling.written) as usize;
-        let due = waiting >= STRETCH && !filling.writing && !filling.broken;
+        let due = waiting >= STRETCH && !filling.writing && filling.broken.is_none();
         filling.writing |= due;
         due
     }
 
     /// Writes what is sealed. Where that fails it is in memory only, and the next sync writes the file anew.
     pub(super) fn write(&self, extent: Extent) -> Result<()> {
-        let _turn = lock(&self.turn);
-        self.write_in_turn(extent, &[]).map(drop)
+        if lock(&self.state).broken.is_some() {
+            return Ok(());
+        }
+        let written = self.write_with(extent, &[]);
+        if extent == Extent::Sectors {
+            lock(&self.state).writing = false;
+        }
+        written.map(drop)
     }
 
-    /// Answers where the content ends that is in the file now, if nothing was in the making.
-    fn write_in_turn(&self, extent: Extent, ending: &[u8]) -> Result<Option<u32>> {
+    /// The same with what ends the pack. Answers where the content ends that is in the file now, if nothing was in the making.
+    fn write_with(&self, extent: Extent, ending: &[u8]) -> Result<Option<u32>> {
+        let _turn = lock(&self.turn);
         let unwritten = {
-            let mut filling = lock(&self.state);
-            filling.writing = false;
-            let nothing = filling.sealed_to == filling.written && ending.is_empty();
-            if filling.broken {
-                return Ok(None);
+            let filling = lock(&self.state);
+            if let Some(error) = &filling.broken {
+                return Err(error.clone());
             }
-            if nothing && filling.sealing == 0 {
-                return Ok(Some(filling.length));
+            if filling.frozen || (ending.is_empty() && filling.is_written()) {
+                return Ok((filling.sealing == 0).then_some(filling.length));
             }
             filling.unwritten(&self.preamble)
         };
@@ -269,17 +286,21 @@ impl OpenPack {
         written: std::io::Result<u32>,
         complete: Option<u32>,
     ) -> Result<Option<u32>> {
-        let mut filling = lock(&self.state);
         match written {
             Ok(end) => {
-                filling.written = end.min(filling.sealed_to);
+                let mut filling = lock(&self.state);
+                filling.written = filling.written.max(end.min(filling.sealed_to));
                 Ok(complete)
             }
-            Err(source) => {
-                filling.broken = true;
-                Err(Error::io("write", &self.path, source))
-            }
+            Err(source) => Err(self.break_with("write", source)),
         }
+    }
+
+    /// What the file holds is unknown from here on.
+    fn break_with(&self, operation: &'static str, source: std::io::Error) -> Error {
+        let error = Error::io(operation, &self.path, source);
+        lock(&self.state).broken = Some(error.clone());
+        error
     }
 
     /// Whether it waits for freezing; marks it so that only one thread does it.
@@ -302,8 +323,8 @@ impl OpenPack {
     /// fdatasync; after a failure the whole file is written anew by the next one, because what it holds is unknown.
     pub(super) fn sync(&self) -> Result<u32> {
         // Not beside a freeze: the system tells of a failed sync once, and it must reach whoever relies on it.
-        let _turn = lock(&self.turn);
-        if lock(&self.state).broken {
+        let _settling = lock(&self.settling);
+        if lock(&self.state).broken.is_some() {
             self.rewrite()?;
         }
         {
@@ -312,27 +333,38 @@ impl OpenPack {
                 return Ok(filling.synced);
             }
         }
-        let complete = self.write_in_turn(Extent::All, &[])?;
-        let (file, length) = {
+        let complete = self.write_with(Extent::All, &[])?;
+        self.sync_file("sync", |file| Ok(rustix::fs::fdatasync(file)?))?;
+        fault::point("pack.synced");
+        let mut filling = lock(&self.state);
+        // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
+        filling.synced = complete.unwrap_or(filling.synced);
+        Ok(filling.synced)
+    }
+
+    fn sync_file(
+        &self,
+        operation: &'static str,
+        sync: impl FnOnce(&File) -> std::io::Result<()>,
+    ) -> Result<()> {
+        let (file, past) = {
             let filling = lock(&self.state);
-            // Frames that are being sealed belong to no transaction yet; they are told as synced the next time.
-            (filling.file.clone(), complete.unwrap_or(filling.synced))
+            (filling.file.clone(), filling.past.clone())
         };
-        match rustix::fs::fdatasync(&*file) {
-            Ok(()) => {
-                fault::point("pack.synced");
-                lock(&self.state).synced = length;
-                Ok(length)
-            }
-            Err(source) => {
-                lock(&self.state).broken = true;
-                Err(Error::io("sync", &self.path, source))
-            }
+        let synced = past
+            .map_or(Ok(()), |past| past.sync())
+            .and_then(|()| sync(&file));
+        synced.map_err(|source| self.break_with(operation, source))?;
+        // A stretch that was written beside it may have failed.
+        match &lock(&self.state).broken {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
         }
     }
 
     /// Everything sealed so far goes to a new file, which takes the place of the one that is not believed.
     fn rewrite(&self) -> Result<()> {
+        let _turn = lock(&self.turn);
         let mut filling = lock(&self.state);
         let fresh = self.path.with_extension("new");
         let write = || -> std::io::Result<File> {
@@ -362,7 +394,7 @@ impl OpenPack {
         // A disk with a fault is asked for nothing unusual.
         filling.past = None;
         filling.written = filling.sealed_to;
-        filling.broken = false;
+        filling.broken = None;
         Ok(())
     }
 
@@ -373,7 +405,7 @@ impl OpenPack {
         size: PackSize,
         arriving: &Arriving,
     ) -> Result<Frozen> {
-        if lock(&self.state).broken {
+        if lock(&self.state).broken.is_some() {
             self.rewrite()?;
         }
         // Nothing is appended any more. Whoever asks for a frame is not kept waiting for the disk.
@@ -393,12 +425,9 @@ impl OpenPack {
             .chain(sealed)
             .chain([&ending[..]]);
         let name = PackName::of(&ObjectHash::of_parts(parts));
-        self.write_in_turn(Extent::All, &ending)?;
-        let file = lock(&self.state).file.clone();
-        if let Err(source) = file.sync_all() {
-            lock(&self.state).broken = true;
-            return Err(Error::io("finish", &self.path, source));
-        }
+        self.write_with(Extent::All, &ending)?;
+        self.sync_file("finish", File::sync_all)?;
+        lock(&self.state).synced = content;
         fault::point("pack.closed");
         lock(arriving).insert(name);
         let moved = outbox.adopt(name, &self.path).and_then(|()| {
@@ -410,6 +439,7 @@ impl OpenPack {
         moved.inspect_err(|_| {
             lock(arriving).remove(&name);
         })?;
+        lock(&self.state).frozen = true;
         fault::point("pack.frozen");
         let pack = PackRef {
             name,

@@ -122,10 +122,14 @@ impl Segments {
         })
     }
 
-    pub(super) fn write(&mut self, first: Lsn, last: Lsn, bytes: Vec<u8>) {
+    pub(super) fn write(&mut self, first: Lsn, last: Lsn, mut bytes: Vec<u8>) {
         debug_assert!(first <= last);
         let written = self.write_batch(first, &bytes);
         self.note(written);
+        if bytes.capacity() > 2 * bytes.len() {
+            // Room that was not needed is not kept until the next sync.
+            bytes.shrink_to_fit();
+        }
         self.unsynced_bytes += bytes.len();
         self.unsynced.push(Unsynced::Batch { first, bytes });
     }
