@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::store::Prefix;
 use crate::store::Store;
 use crate::store::StoreUri;
+use crate::tree::Source;
 use crate::vault::Access;
 use crate::vault::Vault;
 
@@ -55,10 +56,16 @@ async fn opening_asks_little_of_the_store() {
         publish(&vault, word).await;
     }
     drop(vault);
-    // LIST keys, GET slot, LIST commits, GET commit, GET the root's pack.
+    // LIST keys, GET slot, LIST commits and the device's, GET commit, GET the root's pack. Where keys happen to make an edge in
+    // so small a tree (one time in twenty), a leaf of it may lie in an older pack.
     let fresh = world.open("b", Access::ReadWrite).await.unwrap();
     let counts = fresh.store().counts();
-    assert!(counts.requests() <= 6, "{counts:?}");
+    let root = fresh.heads().base.commit.body.root;
+    let level = nodes(&fresh).fetch(&root).await.unwrap().level;
+    assert!(
+        counts.requests() <= 6 + u64::from(level),
+        "{counts:?}, {level}"
+    );
     drop(fresh);
     // GET vault, LIST commits: the head's bytes are kept.
     let again = world.open("b", Access::ReadWrite).await.unwrap();
