@@ -242,10 +242,11 @@ impl OpenPack {
 
     /// Writes what is sealed. Where that fails it is in memory only, and the next sync writes the file anew.
     pub(super) fn write(&self, extent: Extent) -> Result<()> {
-        if lock(&self.state).broken.is_some() {
-            return Ok(());
-        }
-        let written = self.write_with(extent, &[]);
+        let is_broken = lock(&self.state).broken.is_some();
+        let written = match is_broken {
+            true => Ok(None),
+            false => self.write_with(extent, &[]),
+        };
         if extent == Extent::Sectors {
             lock(&self.state).writing = false;
         }
@@ -270,10 +271,12 @@ impl OpenPack {
             && unwritten.past.is_some()
             && is_not_possible(source)
         {
-            lock(&self.state).past = None;
-            let ordinary = Unwritten {
-                past: None,
-                ..unwritten
+            // All of it: what was written so far may not be known to the other descriptor's sync.
+            let ordinary = {
+                let mut filling = lock(&self.state);
+                filling.past = None;
+                filling.written = PREAMBLE;
+                filling.unwritten(&self.preamble)
             };
             written = ordinary.write(Extent::All, ending);
             return self.note_written(written, ordinary.complete);
