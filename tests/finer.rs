@@ -59,6 +59,12 @@ async fn what_is_written_shared_cut_and_punched_where_frames_become_finer_is_rea
         for (file, (inode, handle)) in open.iter().enumerate() {
             set_size(&files, *inode, END).await;
             let when = format!("session {session} begins with file {file}");
+            for at in (0..WINDOW).step_by(10_000) {
+                let end = (at + 5000).min(WINDOW);
+                let offset = BEGIN + at as u64;
+                let read = files.read(*handle, offset, (end - at) as u32).await;
+                assert!(read.unwrap() == expected[file][at..end], "{when}, at {at}");
+            }
             check(&files, *handle, &expected[file], &when).await;
         }
         for step in 0..160u64 {

@@ -226,8 +226,7 @@ impl PackKeys {
         digest: &Digest,
     ) -> Result<Vec<u8>> {
         let (header, aad) = self.check(kind, offset, frame, digest)?;
-        let stored = self.decrypt(&aad, &Parts::split(frame)?)?;
-        unpack(&header, stored)
+        self.finish(&header, &aad, frame)
     }
 
     /// The same in the memory of the frame, if nobody else has it and nothing has to be unpacked.
@@ -242,8 +241,8 @@ impl PackKeys {
         let is_packed = header.flags & FLAG_ZSTD != 0;
         let mut frame = match frame.try_into_mut() {
             Ok(frame) if !is_packed => frame,
-            Ok(frame) => return self.open(kind, offset, &frame, digest).map(Bytes::from),
-            Err(frame) => return self.open(kind, offset, &frame, digest).map(Bytes::from),
+            Ok(frame) => return self.finish(&header, &aad, &frame).map(Bytes::from),
+            Err(frame) => return self.finish(&header, &aad, &frame).map(Bytes::from),
         };
         let content = NONCE + HEADER..NONCE + HEADER + header.stored as usize;
         let (head, rest) = frame.split_at_mut(content.start);
@@ -399,6 +398,11 @@ impl PackKeys {
             FRAME,
         )?;
         Ok(stored)
+    }
+
+    fn finish(&self, header: &FrameHeader, aad: &[u8; AAD], frame: &[u8]) -> Result<Vec<u8>> {
+        let stored = self.decrypt(aad, &Parts::split(frame)?)?;
+        unpack(header, stored)
     }
 }
 

@@ -7,11 +7,9 @@
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::hash::RandomState;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
@@ -22,7 +20,9 @@ use rustix::fs::Advice;
 use rustix::fs::OFlags;
 
 use crate::store::backend::Store;
-use crate::store::past::SECTOR;
+use crate::store::disks::SECTOR;
+use crate::store::disks::advise;
+use crate::store::disks::is_on_disk;
 
 /// Shorter reads gain nothing by going past the system's memory, in bytes.
 const PAST_FROM: u64 = 32 * 1024;
@@ -30,22 +30,6 @@ const PAST_FROM: u64 = 32 * 1024;
 const AROUND: u64 = 256 * 1024;
 /// Places that are remembered as read; with frames of 32 KiB, those of 4 GiB.
 const MET: usize = 128 * 1024;
-
-/// File systems of local disks and memory, by the number that statfs tells. One that waits for a network may wait for ever.
-const DISKS: [u64; 12] = [
-    0xef53,      // ext2, ext3, ext4
-    0x5846_5342, // xfs
-    0x9123_683e, // btrfs
-    0xca45_1a4e, // bcachefs
-    0xf2f5_2010, // f2fs
-    0x2fc1_2fc1, // zfs
-    0x0102_1994, // tmpfs
-    0x794c_7630, // overlay
-    0x4d44,      // vfat
-    0x2011_bab0, // exfat
-    0x7366_746e, // ntfs3
-    0x5265_4973, // reiserfs
-];
 
 impl Store {
     /// Exactly this range, where that takes no more than a read of a disk here.
@@ -67,7 +51,7 @@ impl Store {
         let around = at / AROUND;
         let second = !self.met.is_new(&(name, around, Visit::First));
         if second && self.met.is_new(&(name, around, Visit::Second)) {
-            advise_need(file, around * AROUND, AROUND);
+            advise(file, around * AROUND, AROUND, Advice::WillNeed);
         }
     }
 
@@ -113,7 +97,8 @@ impl Store {
     /// Has the system read this range ahead, without waiting for it.
     pub(super) fn will_need(&self, name: &ObjectName, range: &Range<u64>) {
         if let Some(file) = self.open_here(name) {
-            advise_need(&file, range.start, range.end.saturating_sub(range.start));
+            let length = range.end.saturating_sub(range.start);
+            advise(&file, range.start, length, Advice::WillNeed);
         }
     }
 
@@ -127,13 +112,6 @@ impl Store {
     fn open_here(&self, name: &ObjectName) -> Option<File> {
         let root = self.uri().local_path().filter(|_| self.is_on_disk())?;
         File::open(root.join(name.to_string())).ok()
-    }
-}
-
-fn advise_need(file: &File, start: u64, length: u64) {
-    if let Some(length) = NonZeroU64::new(length) {
-        // Advice that is not taken costs nothing.
-        let _ = rustix::fs::fadvise(file, start, Some(length), Advice::WillNeed);
     }
 }
 
@@ -167,10 +145,6 @@ impl Met {
             .get(slot)
             .is_some_and(|slot| slot.swap(mark, Ordering::Relaxed) != mark)
     }
-}
-
-pub(super) fn is_on_disk(root: &Path) -> bool {
-    rustix::fs::statfs(root).is_ok_and(|found| DISKS.contains(&(found.f_type as u64)))
 }
 
 #[cfg(test)]
@@ -232,12 +206,5 @@ mod tests {
         assert!(places.clone().all(|place| met.is_new(&place)));
         let again = places.filter(|place| met.is_new(place)).count();
         assert!(again < 100, "{again}");
-    }
-
-    #[test]
-    fn what_is_no_disk_is_left_to_the_ordinary_way() {
-        assert!(!is_on_disk(Path::new("/proc")));
-        assert!(is_on_disk(Path::new("/")));
-        assert!(!is_on_disk(Path::new("/nowhere/at/all")));
     }
 }

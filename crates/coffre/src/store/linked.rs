@@ -49,6 +49,7 @@ fn is_as_if_made_in(file: &Path, folder: &Path) -> std::io::Result<bool> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     use coffre_format::id::PackName;
     use coffre_format::name::ObjectName;
@@ -56,12 +57,18 @@ mod tests {
     use super::*;
     use crate::store::StoreUri;
 
-    #[tokio::test]
-    async fn a_file_beside_the_store_gets_a_second_name_in_it() {
+    /// A file that waits, and where a store beside it would be.
+    fn waiting() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("waiting");
         std::fs::write(&file, "content").unwrap();
         let root = dir.path().join("store");
+        (dir, file, root)
+    }
+
+    #[tokio::test]
+    async fn a_file_beside_the_store_gets_a_second_name_in_it() {
+        let (_dir, file, root) = waiting();
         std::fs::create_dir(&root).unwrap();
         let name = ObjectName::Pack(PackName([3; 16]));
         let path = root.join(name.to_string());
@@ -77,10 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_link_would_hide_from_those_who_share_the_folder_is_copied() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("waiting");
-        std::fs::write(&file, "content").unwrap();
-        let root = dir.path().join("store");
+        let (_dir, file, root) = waiting();
         std::fs::create_dir(&root).unwrap();
         let other = 12_345;
         if std::os::unix::fs::chown(&root, None, Some(other)).is_err() {
@@ -99,10 +103,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_linked_is_copied() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("waiting");
-        std::fs::write(&file, "content").unwrap();
-        let root = dir.path().join("store");
+        let (_dir, file, root) = waiting();
         let name = ObjectName::Pack(PackName([3; 16]));
         let path = root.join(name.to_string());
         let uri = StoreUri::local(&root);

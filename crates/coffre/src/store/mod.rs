@@ -4,6 +4,7 @@ mod backend;
 mod cache;
 mod counts;
 mod direct;
+pub(crate) mod disks;
 mod failure;
 mod health;
 mod http;

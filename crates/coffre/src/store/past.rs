@@ -11,10 +11,9 @@ use std::sync::PoisonError;
 
 use rustix::fs::OFlags;
 
-use crate::store::direct::is_on_disk;
+use crate::store::disks::SECTOR;
+use crate::store::disks::is_on_disk;
 
-/// What goes past the system's memory begins and ends at multiples of this, in bytes: no disk has larger sectors.
-pub(crate) const SECTOR: u64 = 4096;
 /// What is written at once, in bytes: a disk is no faster with more.
 pub(crate) const STRETCH: usize = 1024 * 1024;
 

@@ -33,8 +33,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
 use crate::store::Outbox;
+use crate::store::disks::SECTOR;
 use crate::store::past::Past;
-use crate::store::past::SECTOR;
 use crate::store::past::STRETCH;
 use crate::store::past::is_not_possible;
 

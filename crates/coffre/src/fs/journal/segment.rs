@@ -9,7 +9,6 @@
 //! longer costs the disk one write, otherwise a second one for its length. Readers stop at the zeros.
 
 use std::fs::File;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -38,6 +37,7 @@ use rustix::fs::Advice;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fault;
+use crate::store::disks::advise;
 
 use super::Start;
 
@@ -359,7 +359,10 @@ impl Segments {
             .write_all_at(&self.sealed, u64::from(self.open.offset))
             .map_err(|source| Error::io("write", &self.open.path, source))?;
         if self.sealed.len() >= EARLY {
-            self.open.begin_writing(self.sealed.len() as u64);
+            // The disk begins with it while more is sealed, so that a sync has less to wait for: advice on what is not needed in memory
+            // does that to what is not on disk (`generic_fadvise`).
+            let (at, length) = (u64::from(self.open.offset), self.sealed.len() as u64);
+            advise(&self.open.file, at, length, Advice::DontNeed);
         }
         self.open.offset += self.sealed.len() as u32;
         self.open.length = self.open.length.max(self.open.offset);
@@ -401,15 +404,6 @@ impl Open {
             length: PREAMBLE,
             small: false,
         })
-    }
-
-    /// Has the disk take what was just written while more is sealed, so that a sync has less to wait for. Advice on what is not
-    /// needed in memory does that to what is not on disk (`generic_fadvise`).
-    fn begin_writing(&self, length: u64) {
-        if let Some(length) = NonZeroU64::new(length) {
-            let at = u64::from(self.offset);
-            let _ = rustix::fs::fadvise(&self.file, at, Some(length), Advice::DontNeed);
-        }
     }
 
     /// Zeros for the syncs that will follow, if this is not the first small one in a row.
