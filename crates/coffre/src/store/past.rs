@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use rustix::fs::OFlags;
 
 use crate::store::disks::SECTOR;
+use crate::store::disks::is_coherent;
 use crate::store::disks::is_on_disk;
 
 /// What is written at once, in bytes: a disk is no faster with more.
@@ -31,8 +32,10 @@ pub(crate) struct Past {
 impl Past {
     pub(crate) fn open(path: &Path) -> Option<Self> {
         let direct = OFlags::DIRECT.bits() as i32;
-        let file = File::options().write(true).custom_flags(direct).open(path);
-        file.ok().map(|file| Self {
+        let mut options = File::options();
+        options.write(true).custom_flags(direct);
+        let file = is_coherent(path).then(|| options.open(path).ok()).flatten();
+        file.map(|file| Self {
             on_disk: is_on_disk(path),
             file,
         })

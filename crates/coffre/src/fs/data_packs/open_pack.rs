@@ -113,7 +113,16 @@ impl Filling {
 
     /// What is sealed and may not be in the file yet, from the sector in which that begins.
     fn unwritten(&self, preamble: &Preamble) -> Unwritten {
-        let start = self.written / SECTOR as u32 * SECTOR as u32;
+        let begins = self.written / SECTOR as u32 * SECTOR as u32;
+        self.sealed_from(begins, self.past.clone(), preamble)
+    }
+
+    /// All that is sealed, for the ordinary way.
+    fn everything(&self, preamble: &Preamble) -> Unwritten {
+        self.sealed_from(0, None, preamble)
+    }
+
+    fn sealed_from(&self, start: u32, past: Option<Arc<Past>>, preamble: &Preamble) -> Unwritten {
         let mut parts = Vec::new();
         let mut from = start;
         if start < PREAMBLE {
@@ -132,7 +141,7 @@ impl Filling {
         let beyond = self.frames.range(self.sealed_to.max(from)..);
         Unwritten {
             file: self.file.clone(),
-            past: self.past.clone(),
+            past,
             start,
             parts,
             beyond: beyond.map(|(at, frame)| (*at, frame.clone())).collect(),
@@ -271,14 +280,13 @@ impl OpenPack {
             && unwritten.past.is_some()
             && is_not_possible(source)
         {
-            // All of it: what was written so far may not be known to the other descriptor's sync.
-            let ordinary = {
-                let mut filling = lock(&self.state);
-                filling.past = None;
-                filling.written = PREAMBLE;
-                filling.unwritten(&self.preamble)
-            };
+            // All of it: what was written so far may not be known to the other descriptor's sync. Until it is, a sync beside
+            // this asks both.
+            let ordinary = lock(&self.state).everything(&self.preamble);
             written = ordinary.write(Extent::All, ending);
+            if written.is_ok() {
+                lock(&self.state).past = None;
+            }
             return self.note_written(written, ordinary.complete);
         }
         self.note_written(written, unwritten.complete)
@@ -429,7 +437,12 @@ impl OpenPack {
             .chain([&ending[..]]);
         let name = PackName::of(&ObjectHash::of_parts(parts));
         self.write_with(Extent::All, &ending)?;
-        self.sync_file("finish", File::sync_all)?;
+        // An earlier attempt may have ended it further on.
+        let whole = u64::from(content) + ending.len() as u64;
+        self.sync_file("finish", |file| {
+            file.set_len(whole)?;
+            file.sync_all()
+        })?;
         lock(&self.state).synced = content;
         fault::point("pack.closed");
         lock(arriving).insert(name);
@@ -450,5 +463,47 @@ impl OpenPack {
             epoch: self.preamble.epoch,
         };
         Ok(Frozen { pack, fresh: true })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use coffre_format::frame::Compression;
+    use coffre_format::frame::FrameKind;
+    use coffre_format::frame::prepare;
+    use coffre_format::id::VaultId;
+
+    use super::*;
+
+    #[test]
+    fn a_pack_that_was_ended_in_vain_has_the_length_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (packs, outbox) = (dir.path().join("packs"), dir.path().join("outbox"));
+        std::fs::create_dir(&packs).unwrap();
+        std::fs::create_dir(&outbox).unwrap();
+        let ring = Keyring::generate(VaultId::random().unwrap()).unwrap();
+        let pack = OpenPack::create(&packs, &ring).unwrap();
+        let content = [7; 100_000];
+        let prepared = prepare(
+            ring.structure(),
+            FrameKind::Data,
+            &content,
+            Compression::Try,
+        )
+        .unwrap();
+        let offset = pack.reserve(prepared.frame_length(), u32::MAX).unwrap();
+        let mut frame = Vec::new();
+        pack.keys.seal(offset, &prepared, &mut frame);
+        pack.put(offset, frame.into());
+        let (store, arriving) = (Outbox::open(&outbox).unwrap(), Arriving::default());
+        // The folder is away: the file cannot get its name.
+        std::fs::rename(&outbox, dir.path().join("away")).unwrap();
+        assert!(pack.freeze(&store, PackSize::Full, &arriving).is_err());
+        std::fs::rename(dir.path().join("away"), &outbox).unwrap();
+        let frozen = pack.freeze(&store, PackSize::Padded, &arriving).unwrap();
+        let bytes = std::fs::read(store.path(frozen.pack.name)).unwrap();
+        let hash = ObjectHash::of_parts([&bytes[..]]);
+        assert_eq!(PackName::of(&hash), frozen.pack.name);
     }
 }
