@@ -17,6 +17,12 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// What most values take, in bytes: room for it is made at once, not as byte follows byte.
 const USUAL: usize = 256;
 
+/// Appends `version ‖ postcard(value)`.
+pub(crate) fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    *out = encode_after(std::mem::take(out), value);
+}
+
 /// Appends `postcard(value)`.
 pub(crate) fn encode_after<T: Serialize>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
     out.reserve(USUAL);
@@ -28,9 +34,25 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
     what: &'static str,
 ) -> Result<T> {
+    decode_bare(versioned(bytes, what)?, what)
+}
+
+/// As [`decode`], of what is encoded again as a part of something larger: whether it is canonical shows there.
+pub(crate) fn decode_part<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T> {
+    decode_part_bare(versioned(bytes, what)?, what)
+}
+
+/// The same without a version.
+pub(crate) fn decode_part_bare<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T> {
+    let why = "it does not decode";
+    postcard::from_bytes(bytes).map_err(|_| FormatError::Malformed { what, why })
+}
+
+/// What follows the version.
+fn versioned<'a>(bytes: &'a [u8], what: &'static str) -> Result<&'a [u8]> {
     match bytes.split_first() {
         None => Err(FormatError::Truncated { what }),
-        Some((&VERSION, rest)) => decode_bare(rest, what),
+        Some((&VERSION, rest)) => Ok(rest),
         Some((version, _)) => Err(FormatError::Unsupported {
             what,
             version: u32::from(*version),
@@ -44,7 +66,7 @@ pub(crate) fn decode_bare<T: Serialize + DeserializeOwned>(
     what: &'static str,
 ) -> Result<T> {
     let malformed = |why| FormatError::Malformed { what, why };
-    let value: T = postcard::from_bytes(bytes).map_err(|_| malformed("it does not decode"))?;
+    let value: T = decode_part_bare(bytes, what)?;
     let mut same = Compare {
         expected: bytes,
         equal: true,

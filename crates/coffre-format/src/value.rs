@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::codec::VERSION;
-use crate::codec::decode;
-use crate::codec::decode_bare;
-use crate::codec::encode;
+use crate::codec::decode_part;
+use crate::codec::decode_part_bare;
 use crate::codec::encode_after;
 use crate::codec::length;
+use crate::codec::put;
 use crate::error::FormatError;
 use crate::error::Result;
 use crate::id::Digest;
@@ -200,15 +200,22 @@ pub fn is_name(name: &[u8]) -> bool {
 impl Value {
     /// The form that hashes cover, independent of where frames are.
     pub fn logical(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.put_logical(&mut bytes);
+        bytes
+    }
+
+    /// Appends it.
+    pub(crate) fn put_logical(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Spilled { length, pointer } => encode_after(
-                vec![SPILLED],
+            Self::Spilled { length, pointer } => put_spilled(
                 &LogicalSpill {
                     length: *length,
                     digest: pointer.digest,
                 },
+                out,
             ),
-            Self::Record(record) => record.logical(),
+            Self::Record(record) => record.put_logical(out),
         }
     }
 
@@ -229,7 +236,7 @@ impl Value {
             Self::Record(Record::Entry(entry)) => 1 + length(entry),
             Self::Record(Record::Link | Record::Orphan) => 1,
             Self::Record(Record::Unknown(bytes)) => bytes.len(),
-            Self::Record(record) => record.logical().len(),
+            Self::Record(_) => self.logical().len(),
         }
     }
 
@@ -255,28 +262,33 @@ impl Value {
             own: Salt([0; 16]),
             packs: Vec::new(),
         };
-        Self::decode_record(tag, bytes, &table)
+        let value = Self::decode_record(tag, bytes, &table)?;
+        if value.logical() != bytes {
+            return Err(malformed("it is not in canonical form"));
+        }
+        Ok(value)
     }
 
-    /// The form a node holds.
-    pub(crate) fn encode(&self, table: &mut PackTable) -> Result<Vec<u8>> {
+    /// Appends the form a node holds.
+    pub(crate) fn put(&self, table: &mut PackTable, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::Spilled { length, pointer } => {
                 let stored = StoredSpill {
                     length: *length,
                     pointer: store_pointer(pointer, table)?,
                 };
-                Ok(encode_after(vec![SPILLED], &stored))
+                put_spilled(&stored, out);
             }
-            Self::Record(Record::Block(block)) => Ok(encode(&store_block(block, table)?)),
-            Self::Record(record) => Ok(record.logical()),
+            Self::Record(Record::Block(block)) => put(&store_block(block, table)?, out),
+            Self::Record(record) => record.put_logical(out),
         }
+        Ok(())
     }
 
-    /// Reads the form a node holds; `tag` says what it is.
+    /// Reads the form a node holds; `tag` says what it is. Whether it is canonical shows when the node is encoded again.
     pub(crate) fn decode(tag: u8, bytes: &[u8], table: &PackTable) -> Result<Self> {
         if let Some((&SPILLED, rest)) = bytes.split_first() {
-            let StoredSpill { length, pointer } = decode_bare(rest, WHAT)?;
+            let StoredSpill { length, pointer } = decode_part_bare(rest, WHAT)?;
             if !may_spill(tag) {
                 return Err(malformed("a value of this kind is never spilled"));
             }
@@ -300,18 +312,18 @@ impl Value {
 
     fn decode_record(tag: u8, bytes: &[u8], table: &PackTable) -> Result<Self> {
         let record = match tag {
-            tag::INODE => Record::Inode(check_inode(decode(bytes, WHAT)?)?),
+            tag::INODE => Record::Inode(check_inode(decode_part(bytes, WHAT)?)?),
             tag::LINK => empty(bytes).map(|()| Record::Link)?,
-            tag::XATTR => Record::Xattr(decode(bytes, WHAT)?),
-            tag::ENTRY => Record::Entry(decode(bytes, WHAT)?),
-            tag::BLOCK => Record::Block(load_block(decode(bytes, WHAT)?, table)?),
-            tag::PACK => Record::Pack(decode(bytes, WHAT)?),
+            tag::XATTR => Record::Xattr(decode_part(bytes, WHAT)?),
+            tag::ENTRY => Record::Entry(decode_part(bytes, WHAT)?),
+            tag::BLOCK => Record::Block(load_block(decode_part(bytes, WHAT)?, table)?),
+            tag::PACK => Record::Pack(decode_part(bytes, WHAT)?),
             tag::ORPHAN => empty(bytes).map(|()| Record::Orphan)?,
-            tag::SNAPSHOT => Record::Snapshot(check_snapshot(decode(bytes, WHAT)?)?),
-            tag::SESSION => Record::Session(decode(bytes, WHAT)?),
-            tag::SETTING => Record::Setting(decode(bytes, WHAT)?),
-            tag::SLOT => Record::Slot(check_slot(decode(bytes, WHAT)?)?),
-            tag::DEVICE => Record::Device(decode(bytes, WHAT)?),
+            tag::SNAPSHOT => Record::Snapshot(check_snapshot(decode_part(bytes, WHAT)?)?),
+            tag::SESSION => Record::Session(decode_part(bytes, WHAT)?),
+            tag::SETTING => Record::Setting(decode_part(bytes, WHAT)?),
+            tag::SLOT => Record::Slot(check_slot(decode_part(bytes, WHAT)?)?),
+            tag::DEVICE => Record::Device(decode_part(bytes, WHAT)?),
             128.. => Record::Unknown(Bytes::copy_from_slice(bytes)),
             _ => {
                 return Err(FormatError::Unsupported {
@@ -325,21 +337,26 @@ impl Value {
 }
 
 impl Record {
-    fn logical(&self) -> Vec<u8> {
+    fn put_logical(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Inode(inode) => encode(inode),
-            Self::Link | Self::Orphan => vec![VERSION],
-            Self::Xattr(bytes) | Self::Setting(bytes) => encode(bytes),
-            Self::Entry(entry) => encode(entry),
-            Self::Block(block) => encode(&logical_block(block)),
-            Self::Pack(pack) => encode(pack),
-            Self::Snapshot(snapshot) => encode(snapshot),
-            Self::Session(device) => encode(device),
-            Self::Slot(slot) => encode(slot),
-            Self::Device(device) => encode(device),
-            Self::Unknown(bytes) => bytes.to_vec(),
+            Self::Inode(inode) => put(inode, out),
+            Self::Link | Self::Orphan => out.push(VERSION),
+            Self::Xattr(bytes) | Self::Setting(bytes) => put(bytes, out),
+            Self::Entry(entry) => put(entry, out),
+            Self::Block(block) => put(&logical_block(block), out),
+            Self::Pack(pack) => put(pack, out),
+            Self::Snapshot(snapshot) => put(snapshot, out),
+            Self::Session(device) => put(device, out),
+            Self::Slot(slot) => put(slot, out),
+            Self::Device(device) => put(device, out),
+            Self::Unknown(bytes) => out.extend_from_slice(bytes),
         }
     }
+}
+
+fn put_spilled<T: Serialize>(spill: &T, out: &mut Vec<u8>) {
+    out.push(SPILLED);
+    *out = encode_after(std::mem::take(out), spill);
 }
 
 fn empty(bytes: &[u8]) -> Result<()> {

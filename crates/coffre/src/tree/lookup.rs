@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use coffre_format::frame::FRAME_OVERHEAD;
 use coffre_format::node::Entries;
-use coffre_format::node::Node;
 use coffre_format::record::Child;
 use coffre_format::record::Key;
 use coffre_format::record::Place;
 use coffre_format::record::Value;
 
+use crate::tree::Beside;
 use crate::tree::Need;
 use crate::tree::Resident;
 
@@ -19,17 +19,12 @@ const RUN_MOST: u32 = 1024 * 1024;
 /// Finds the record under `key`, or what is missing on the way to it.
 pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<Arc<Value>>, Need> {
     let mut child = *root;
-    // The node above and the place in it.
-    let mut above: Option<(Arc<Node>, usize)> = None;
+    let mut beside = None;
     loop {
         let Some(node) = resident.node(&child) else {
-            let near = match above.as_ref().map(|(node, index)| (&node.entries, index)) {
-                Some((Entries::Inner(children), index)) => neighbours(children, *index),
-                _ => Vec::new(),
-            };
             return Err(Need {
                 nodes: vec![child],
-                near,
+                beside,
                 ..Need::default()
             });
         };
@@ -46,7 +41,7 @@ pub fn find(root: &Child, key: &Key, resident: &impl Resident) -> Result<Option<
                     return Ok(None);
                 };
                 child = *next;
-                above = (node.level == 1).then_some((node, index));
+                beside = (node.level == 1).then_some(Beside { above: node, index });
             }
         }
     }
@@ -71,8 +66,11 @@ pub(super) fn resolve(
     }
 }
 
-/// Siblings around `index` that lie next to it in the same pack: one request brings them all.
-pub(super) fn neighbours(children: &[(Key, Child)], index: usize) -> Vec<Child> {
+/// Siblings that lie next to it in the same pack: one request brings them all.
+pub(super) fn neighbours(Beside { above, index }: &Beside) -> Vec<Child> {
+    let (Entries::Inner(children), index) = (&above.entries, *index) else {
+        return Vec::new();
+    };
     let Some((pack, start, end)) = children.get(index).and_then(|(_, child)| extent(child)) else {
         return Vec::new();
     };

@@ -44,8 +44,15 @@ pub struct Need {
     pub nodes: Vec<Child>,
     /// Spilled values that are missing, with the tags of their records.
     pub spills: Vec<(u8, Pointer)>,
-    /// Leaves beside a missing one: worth fetching with the same request.
-    pub near: Vec<Child>,
+    /// Where the first missing leaf stands, if it is known: those beside it are worth fetching with the same request.
+    pub beside: Option<Beside>,
+}
+
+/// A child in the node above it.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    above: Arc<Node>,
+    index: usize,
 }
 
 /// What is at hand without waiting.

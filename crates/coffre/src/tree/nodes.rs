@@ -39,6 +39,7 @@ use crate::tree::Recent;
 use crate::tree::Resident;
 use crate::tree::Source;
 use crate::tree::find;
+use crate::tree::lookup::neighbours;
 use crate::tree::scan;
 
 /// Rounds after which a lookup gives up: far more than the depth of any tree.
@@ -233,15 +234,19 @@ impl Nodes {
 
     /// One request for a missing leaf and its neighbours. What fails here fails again, with its name, later.
     async fn prefetch_near(&self, need: &Need) -> Result<()> {
-        let Some(first) = need.nodes.first().filter(|_| !need.near.is_empty()) else {
+        let (Some(first), Some(beside)) = (need.nodes.first(), &need.beside) else {
             return Ok(());
         };
         // Where a request costs next to nothing, neighbours that may never be asked for cost more.
         if self.0.reader.is_on_this_machine() {
             return Ok(());
         }
+        let near = neighbours(beside);
+        if near.is_empty() {
+            return Ok(());
+        }
         let (pack, mut range) = extent(&first.pointer)?;
-        for child in &need.near {
+        for child in &near {
             if let Ok((other, span)) = extent(&child.pointer)
                 && other == pack
             {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use coffre_format::node::Entries;
+use coffre_format::node::Node;
 use coffre_format::record::Child;
 use coffre_format::record::Key;
 use coffre_format::record::Value;
 
+use crate::tree::Beside;
 use crate::tree::Need;
 use crate::tree::Resident;
-use crate::tree::lookup::neighbours;
 use crate::tree::lookup::resolve;
 
 /// Missing nodes that one answer names at most.
@@ -54,10 +55,13 @@ struct Walk<'a, R> {
 
 impl<R: Resident> Walk<'_, R> {
     /// The depth of recursion is that of the tree: at most eight. `beside` is where a leaf stands among others.
-    fn descend(&mut self, child: &Child, beside: Option<(&[(Key, Child)], usize)>) {
+    fn descend(&mut self, child: &Child, beside: Option<(&Arc<Node>, usize)>) {
         let Some(node) = self.resident.node(child) else {
-            if let (Some((children, index)), true) = (beside, self.need.nodes.is_empty()) {
-                self.need.near = neighbours(children, index);
+            if self.need.nodes.is_empty() {
+                self.need.beside = beside.map(|(above, index)| Beside {
+                    above: above.clone(),
+                    index,
+                });
             }
             self.need.nodes.push(*child);
             self.ahead += 64;
@@ -82,7 +86,7 @@ impl<R: Resident> Walk<'_, R> {
             Entries::Inner(children) => {
                 let first = children.partition_point(|(last, _)| last < self.start);
                 for (index, (last, child)) in children.iter().enumerate().skip(first) {
-                    let beside = (node.level == 1).then_some((children.as_slice(), index));
+                    let beside = (node.level == 1).then_some((&node, index));
                     self.descend(child, beside);
                     if last >= self.end || self.enough() {
                         return;

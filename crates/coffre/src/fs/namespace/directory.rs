@@ -33,8 +33,9 @@ pub fn list<R: Resident>(
     checks::directory(view, directory)?;
     let (first, end) = Key::tagged(directory, tag::ENTRY);
     let start = after.map_or(first, |name| Key::entry(directory, name).successor());
-    let mut listed = Vec::new();
-    for (key, value) in view.scan(&start, &end, limit)? {
+    let found = view.scan(&start, &end, limit)?;
+    let mut listed = Vec::with_capacity(found.len());
+    for (key, value) in found {
         let Value::Record(Record::Entry(Entry { inode, kind })) = &*value else {
             continue;
         };
