@@ -102,6 +102,17 @@ fn places_in_a_directory_that_changes() {
 }
 
 #[test]
+fn names_that_come_a_few_at_a_time() {
+    same(
+        "listing",
+        &[
+            "2000 True\n2000 True\n2000 True\n2000 True\n2000 True\nTrue True",
+            "{'ENOENT'}\n{'0o600'}\n{6}\n0 0",
+        ],
+    );
+}
+
+#[test]
 fn a_sparse_tebibyte() {
     same("sparse", &["1099511627776 True", "EINVAL"]);
 }

@@ -238,6 +238,67 @@ def telldir(folder):
     LIBC.closedir(stream)
 
 
+def read_few(file):
+    """Names that the system answers at once to a program with little room for them, as those in Go and on musl are."""
+    room = ctypes.create_string_buffer(4096)
+    length = LIBC.getdents64(file, room, len(room))
+    found, at = [], 0
+    while at < length:
+        size = struct.unpack_from("<H", room.raw, at + 16)[0]
+        found.append(room.raw[at + 19 : at + size].split(b"\0")[0].decode())
+        at += size
+    return [name for name in found if name not in (".", "..")], length > 0
+
+
+def listing(folder):
+    """Names that come a few at a time, some of them looked at, while others change."""
+    few = ["%04d" % index for index in range(2000)]
+    for name in few:
+        write(os.path.join(folder, name), b"x")
+    for begin, step in [(0, 1), (600, 1), (600, 300), (0, 2000), (1990, 1)]:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        seen, more, looked = [], True, begin
+        while more:
+            found, more = read_few(file)
+            seen += found
+            if found and len(seen) > looked:
+                looked = len(seen) + step
+                os.stat(os.path.join(folder, seen[0]))
+                os.stat(os.path.join(folder, found[0]))
+        print(len(seen), sorted(seen) == few)
+        os.close(file)
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    seen, _ = read_few(file)
+    for name in seen:
+        os.stat(os.path.join(folder, name))
+    rest = sorted(set(few) - set(seen))
+    gone, changed, replaced = rest[::9], rest[1::9], rest[2::9]
+    for name in gone:
+        os.unlink(os.path.join(folder, name))
+    for name in changed:
+        os.chmod(os.path.join(folder, name), 0o600)
+    for name in replaced:
+        write(os.path.join(folder, "new"), b"longer")
+        os.rename(os.path.join(folder, "new"), os.path.join(folder, name))
+    more = True
+    while more:
+        found, more = read_few(file)
+        for name in found:
+            attempt(os.stat, os.path.join(folder, name))
+        seen += found
+    print(set(seen) >= set(few) - set(gone), len(seen) == len(set(seen)))
+    print({attempt(mode, os.path.join(folder, name)) for name in gone})
+    print({mode(os.path.join(folder, name)) for name in changed})
+    print({os.stat(os.path.join(folder, name)).st_size for name in replaced})
+    # All that is left of it goes while it is read.
+    file, left = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), set(few) - set(gone)
+    while found := read_few(file)[0]:
+        for name in sorted(left & set(found)) + sorted(left - set(found))[:60]:
+            os.unlink(os.path.join(folder, name))
+            left.remove(name)
+    print(len(left), len(os.listdir(folder)))
+
+
 def sparse(folder):
     path = os.path.join(folder, "file")
     file = os.open(path, os.O_RDWR | os.O_CREAT)

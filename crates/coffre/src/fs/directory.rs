@@ -1,43 +1,63 @@
 //! Directory listings through a handle: cookies are ordinals, stable while entries come and go.
 
 use coffre_format::id::Inode;
+use coffre_format::id::LogicalHash;
+use coffre_format::id::Lsn;
 
 use crate::error::Result;
-use crate::fs::handle::Stream;
+use crate::fs::core::Core;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::directory;
 use crate::fs::types::Listed;
 
 /// Names read at a time.
 const CHUNK: usize = 512;
-/// Entries that are there for one answer, unless the directory ends.
+/// Entries that are there for one answer, unless the directory ends, and that are looked up again at a time.
 const AHEAD: u64 = CHUNK as u64 / 4;
 /// Entries a handle keeps behind the reader before the oldest are dropped.
 const KEPT: usize = 4 * CHUNK;
 
 impl Inner {
-    /// Shows entries after `cookie`, until no more are taken or a chunk is at its end.
+    /// Shows entries after `cookie`, until no more are taken or what is at hand is at its end; none at all only at the end of
+    /// the directory. What is shown with attributes is as it is now, whenever its name was read: the kernel believes it for long.
     pub(crate) async fn list(
         &self,
         inode: Inode,
         stream: &tokio::sync::Mutex<Stream>,
         cookie: u64,
         with_attributes: bool,
-        take: impl FnMut(&Listed) -> bool,
+        mut take: impl FnMut(&Listed) -> bool,
     ) -> Result<()> {
         let mut stream = stream.lock().await;
         if cookie == 0 || cookie < stream.first {
             // A rewound directory is read anew, and so is one whose reader steps back further than is kept.
             *stream = Stream::default();
         }
-        while !stream.complete && stream.end() < cookie.saturating_add(AHEAD) {
-            self.read_more(inode, &mut stream, with_attributes).await?;
-            stream.forget_before(cookie);
+        let mut from = cookie;
+        loop {
+            while !stream.complete && stream.end() < from.saturating_add(AHEAD) {
+                self.read_more(inode, &mut stream, with_attributes).await?;
+                stream.forget_before(cookie);
+            }
+            let skip = usize::try_from(from.saturating_sub(stream.first)).unwrap_or(usize::MAX);
+            let at_hand = stream.entries.get_mut(skip..).unwrap_or_default();
+            let ready = match with_attributes {
+                true => self.renew(inode, at_hand).await?,
+                false => at_hand.len(),
+            };
+            let mut shown = false;
+            for known in at_hand.iter().take(ready).filter(|known| !known.gone) {
+                if !take(&known.entry) {
+                    return Ok(());
+                }
+                shown = true;
+            }
+            if shown || ready == 0 {
+                return Ok(());
+            }
+            // All of them are gone, which is not the end.
+            from = from.saturating_add(ready as u64);
         }
-        let skip = usize::try_from(cookie.saturating_sub(stream.first)).unwrap_or(usize::MAX);
-        // Stops at the first that is not taken.
-        let _ = stream.entries.iter().skip(skip).all(take);
-        Ok(())
     }
 
     async fn read_more(
@@ -54,19 +74,101 @@ impl Inner {
                     Ok((own, parent))
                 })
                 .await?;
-            stream.push(b".".to_vec(), own.inode, own.kind, Some(own));
-            stream.push(b"..".to_vec(), parent.inode, parent.kind, Some(parent));
+            for (name, attributes) in [(OWN, own), (PARENT, parent)] {
+                let entry = Listed {
+                    cookie: 0,
+                    name: name.to_vec(),
+                    inode: attributes.inode,
+                    kind: attributes.kind,
+                    attributes: Some(attributes),
+                };
+                stream.push(entry, None);
+            }
         }
         let after = stream.last_name.clone();
-        let entries = self
-            .query(|view, _| directory::list(view, inode, after.as_deref(), CHUNK, with_attributes))
+        let (entries, moment) = self
+            .query(|view, core| {
+                let entries =
+                    directory::list(view, inode, after.as_deref(), CHUNK, with_attributes)?;
+                Ok((entries, Moment::of(core)))
+            })
             .await?;
         stream.complete = entries.len() < CHUNK;
         for entry in entries {
             stream.last_name = Some(entry.name.clone());
-            stream.push(entry.name, entry.inode, entry.kind, entry.attributes);
+            stream.push(entry, with_attributes.then_some(moment));
         }
         Ok(())
+    }
+
+    /// Answers how many of these, from the first on, are as they are now; where it is not even the first, some are looked up again.
+    async fn renew(&self, directory: Inode, entries: &mut [Known]) -> Result<usize> {
+        let now = Moment::of(&self.core());
+        let fresh = entries.iter().take_while(|known| known.is_of(now)).count();
+        if fresh > 0 {
+            return Ok(fresh);
+        }
+        let renewed = entries.len().min(AHEAD as usize);
+        let entries = entries.get_mut(..renewed).unwrap_or_default();
+        let names = || entries.iter().map(|known| &known.entry.name[..]);
+        let (found, moment) = self
+            .query(|view, core| {
+                let found = directory::again(view, directory, names())?;
+                Ok((found, Moment::of(core)))
+            })
+            .await?;
+        for (known, found) in entries.iter_mut().zip(found) {
+            known.as_of = Some(moment);
+            known.gone = found.is_none();
+            if let Some((entry, attributes)) = found {
+                known.entry.inode = entry.inode;
+                known.entry.kind = entry.kind;
+                known.entry.attributes = attributes;
+            }
+        }
+        Ok(renewed)
+    }
+}
+
+/// What the directory and the one that holds it are called in a listing.
+const OWN: &[u8] = b".";
+const PARENT: &[u8] = b"..";
+
+/// A listing in progress: cookies are ordinals in it.
+#[derive(Default)]
+pub(crate) struct Stream {
+    /// Entries read, from ordinal `first` on; kept so that a reader may step back.
+    entries: Vec<Known>,
+    /// Ordinal of the first one kept.
+    first: u64,
+    /// Where the next chunk continues.
+    last_name: Option<Vec<u8>>,
+    /// Whether the end has been seen.
+    complete: bool,
+}
+
+struct Known {
+    entry: Listed,
+    /// When its attributes were looked up, if they were.
+    as_of: Option<Moment>,
+    /// It was no more there then; its ordinal stays.
+    gone: bool,
+}
+
+impl Known {
+    /// Nobody believes what a listing says of the directory itself and of the one that holds it.
+    fn is_of(&self, moment: Moment) -> bool {
+        self.as_of == Some(moment) || self.entry.name == OWN || self.entry.name == PARENT
+    }
+}
+
+/// A state of the file system: another one has another last transaction, or another tree below.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Moment(Lsn, LogicalHash);
+
+impl Moment {
+    fn of(core: &Core) -> Self {
+        Self(core.lsn, core.root.hash)
     }
 }
 
@@ -75,20 +177,12 @@ impl Stream {
         self.first + self.entries.len() as u64
     }
 
-    fn push(
-        &mut self,
-        name: Vec<u8>,
-        inode: Inode,
-        kind: coffre_format::record::FileKind,
-        attributes: Option<crate::fs::types::Attributes>,
-    ) {
-        let cookie = self.end() + 1;
-        self.entries.push(Listed {
-            cookie,
-            name,
-            inode,
-            kind,
-            attributes,
+    fn push(&mut self, mut entry: Listed, as_of: Option<Moment>) {
+        entry.cookie = self.end() + 1;
+        self.entries.push(Known {
+            entry,
+            as_of,
+            gone: false,
         });
     }
 
@@ -111,12 +205,14 @@ mod tests {
     fn stream(entries: usize) -> Stream {
         let mut stream = Stream::default();
         for _ in 0..entries {
-            stream.push(
-                Vec::new(),
-                Inode(7),
-                coffre_format::record::FileKind::Regular,
-                None,
-            );
+            let entry = Listed {
+                cookie: 0,
+                name: Vec::new(),
+                inode: Inode(7),
+                kind: coffre_format::record::FileKind::Regular,
+                attributes: None,
+            };
+            stream.push(entry, None);
         }
         stream
     }

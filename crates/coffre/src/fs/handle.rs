@@ -8,11 +8,11 @@ use coffre_format::id::Inode;
 
 use crate::error::Refusal;
 use crate::fs::core::OpenCounts;
+use crate::fs::directory::Stream;
 use crate::fs::namespace::Fate;
 use crate::fs::namespace::InodeOpen;
 use crate::fs::namespace::Removed;
 use crate::fs::types::Handle;
-use crate::fs::types::Listed;
 use crate::fs::types::OpenMode;
 
 /// What a handle stands for.
@@ -38,19 +38,6 @@ pub(crate) struct ReadAhead {
     pub(crate) window: u64,
     /// Up to where content has been asked for.
     pub(crate) until: u64,
-}
-
-/// A directory listing in progress: cookies are ordinals in it.
-#[derive(Default)]
-pub(crate) struct Stream {
-    /// Entries given out, from ordinal `first` on; kept so that a reader may step back.
-    pub(crate) entries: Vec<Listed>,
-    /// Ordinal of the first one kept.
-    pub(crate) first: u64,
-    /// Where the next chunk continues.
-    pub(crate) last_name: Option<Vec<u8>>,
-    /// Whether the end has been seen.
-    pub(crate) complete: bool,
 }
 
 /// The table of handles, under the core's lock.

@@ -14,6 +14,7 @@ use crate::fs::namespace::checks;
 use crate::fs::namespace::view::Gather;
 use crate::fs::namespace::view::Step;
 use crate::fs::namespace::view::View;
+use crate::fs::types::Attributes;
 use crate::fs::types::Listed;
 use crate::tree::Resident;
 
@@ -57,6 +58,28 @@ pub fn list<R: Resident>(
         gather.done()?;
     }
     Ok(listed)
+}
+
+/// What stands under these names of a directory now, with its attributes; `None` where nothing does.
+pub fn again<'a, R: Resident>(
+    view: &View<R>,
+    directory: Inode,
+    names: impl Iterator<Item = &'a [u8]>,
+) -> Step<Vec<Option<(Entry, Option<Attributes>)>>> {
+    let mut gather = Gather::default();
+    let mut found = Vec::new();
+    for name in names {
+        let entry = gather.take(view.entry(directory, name))?.flatten();
+        let attributes = match &entry {
+            Some(entry) => gather
+                .take(attributes::if_known(view, entry.inode))?
+                .flatten(),
+            None => None,
+        };
+        found.push(entry.map(|entry| (entry, attributes)));
+    }
+    gather.done()?;
+    Ok(found)
 }
 
 /// The directory that holds this one; the root holds itself.
