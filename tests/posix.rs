@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -110,6 +112,42 @@ fn names_that_come_a_few_at_a_time() {
             "{'ENOENT'}\n{'0o600'}\n{6}\n0 0",
         ],
     );
+}
+
+#[test]
+fn what_is_removed_fails_no_sync_and_what_is_open_stays() {
+    same("removed_and_synced", &["[0, 0, 0, 0]"]);
+}
+
+#[test]
+fn times_are_kept_as_they_are_shown() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::local();
+    let mounted = Mounted::new(&world, "a");
+    let content = coffre_tests::content::noise(1 << 20, 11);
+    let shown = |mounted: &Mounted| {
+        let times = |index: i32| {
+            let found = fs::metadata(mounted.path().join(format!("{index}"))).unwrap();
+            let changed = (found.ctime(), found.ctime_nsec());
+            (found.modified().unwrap(), changed)
+        };
+        (0..4).map(times).collect::<Vec<_>>()
+    };
+    for index in 0..4 {
+        let mut file = fs::File::create(mounted.path().join(format!("{index}"))).unwrap();
+        for _ in 0..20 * (index + 1) {
+            file.write_all(&content).unwrap();
+        }
+        // Written back while it is open, as the system does it in the background as well.
+        rustix::fs::syncfs(&file).unwrap();
+    }
+    let before = shown(&mounted);
+    mounted.close();
+    let mounted = Mounted::new(&world, "a");
+    assert_eq!(shown(&mounted), before);
+    mounted.close();
 }
 
 #[test]

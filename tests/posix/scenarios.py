@@ -299,6 +299,35 @@ def listing(folder):
     print(len(left), len(os.listdir(folder)))
 
 
+def removed_and_synced(folder):
+    """What was removed with something of it held back fails no sync, and a file that is replaced stays with who has it open."""
+    place = os.open(folder, os.O_RDONLY)
+    for index in range(20):
+        path = os.path.join(folder, "short")
+        write(path, b"x" if index % 2 else b"")
+        os.unlink(path)
+        if LIBC.syncfs(place) != 0:
+            print("syncfs", errno.errorcode[ctypes.get_errno()])
+    path, until = os.path.join(folder, "file"), time.monotonic() + 2
+    write(path, b"content")
+
+    def work(index):
+        wrong = 0
+        while time.monotonic() < until:
+            if index == 0:
+                write(path + " new", b"content")
+                os.rename(path + " new", path)
+                continue
+            file = attempt(os.open, path, os.O_RDONLY)
+            if isinstance(file, int):
+                wrong += attempt(os.fstat, file) == "ESTALE"
+                os.close(file)
+        if wrong:
+            raise OSError("%d open files were gone" % wrong)
+
+    print(children(4, work))
+
+
 def sparse(folder):
     path = os.path.join(folder, "file")
     file = os.open(path, os.O_RDWR | os.O_CREAT)

@@ -39,24 +39,26 @@ impl Inner {
                 self.read_more(inode, &mut stream, with_attributes).await?;
                 stream.forget_before(cookie);
             }
-            let skip = usize::try_from(from.saturating_sub(stream.first)).unwrap_or(usize::MAX);
-            let at_hand = stream.entries.get_mut(skip..).unwrap_or_default();
-            let ready = match with_attributes {
-                true => self.renew(inode, at_hand).await?,
-                false => at_hand.len(),
-            };
             let mut shown = false;
-            for known in at_hand.iter().take(ready).filter(|known| !known.gone) {
-                if !take(&known.entry) {
-                    return Ok(());
+            while from < stream.end() {
+                let skip = (from - stream.first) as usize;
+                let at_hand = stream.entries.get_mut(skip..).unwrap_or_default();
+                let ready = match with_attributes {
+                    true => self.renew(inode, at_hand).await?,
+                    false => at_hand.len(),
+                };
+                for known in at_hand.iter().take(ready).filter(|known| !known.gone) {
+                    if !take(&known.entry) {
+                        return Ok(());
+                    }
+                    shown = true;
                 }
-                shown = true;
+                from += ready as u64;
             }
-            if shown || ready == 0 {
+            // Where all of them are gone, that is not the end.
+            if shown || stream.complete {
                 return Ok(());
             }
-            // All of them are gone, which is not the end.
-            from = from.saturating_add(ready as u64);
         }
     }
 

@@ -121,6 +121,11 @@ impl Handles {
         }
     }
 
+    /// An inode without a name was opened again before it was removed.
+    pub(crate) fn note_unnamed(&mut self, inode: Inode) {
+        self.orphans.insert(inode);
+    }
+
     /// Open inodes without a name.
     pub(crate) fn unnamed(&self) -> impl Iterator<Item = Inode> {
         self.orphans.iter().copied()

@@ -44,6 +44,7 @@ use crate::error::Refusal;
 use crate::error::Result;
 use crate::fs::handle::Opened;
 use crate::fs::inner::Inner;
+use crate::fs::namespace::Times;
 use crate::fs::stale::Origin;
 use crate::vault::Vault;
 
@@ -238,7 +239,15 @@ impl Volume {
     /// Writes all of `data`.
     pub async fn write(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.write_named(inode, offset, data, Privileges::KeepSetId)
+        self.write_named(inode, offset, data, Privileges::KeepSetId, Times::Set)
+            .await
+    }
+
+    /// As [`Volume::write`], for a kernel that held the content back: mtime and ctime stay, because it tells them itself,
+    /// and may have told them before.
+    pub async fn write_back(&self, handle: Handle, offset: u64, data: Bytes) -> Result<()> {
+        let inode = self.inner.core().handles.writable(handle)?;
+        self.write_named(inode, offset, data, Privileges::KeepSetId, Times::Kept)
             .await
     }
 
@@ -250,7 +259,7 @@ impl Volume {
         data: Bytes,
     ) -> Result<()> {
         let inode = self.inner.core().handles.writable(handle)?;
-        self.write_named(inode, offset, data, Privileges::Clear)
+        self.write_named(inode, offset, data, Privileges::Clear, Times::Set)
             .await
     }
 
@@ -260,10 +269,11 @@ impl Volume {
         offset: u64,
         data: Bytes,
         privileges: Privileges,
+        times: Times,
     ) -> Result<()> {
         let written = self
             .inner
-            .write_file(self.origin, inode, offset, data, privileges)
+            .write_file(self.origin, inode, offset, data, privileges, times)
             .await;
         match written {
             Err(error) if error.is_loss() => Err(self.inner.name(inode, error).await),

@@ -8,6 +8,7 @@ use crate::fs::Volume;
 use crate::fs::handle;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::Fate;
+use crate::fs::namespace::Outcome;
 use crate::fs::namespace::Removed;
 use crate::fs::namespace::attributes;
 use crate::fs::namespace::content;
@@ -382,16 +383,26 @@ impl Volume {
 }
 
 impl Inner {
-    /// Removes what is left of a file that nothing names or holds.
+    /// Removes what is left of a file that nothing names or holds. Who has opened it since it was closed keeps it.
     pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
         self.operate(
             Origin::Kernel,
             Demand::GiveBack,
             |view, core, context| {
                 let device = core.device()?;
-                entries::reap(view, *context, inode, device)
+                match core.handles.is_open(inode) {
+                    true => Ok(Outcome {
+                        value: (),
+                        edits: Vec::new(),
+                    }),
+                    false => entries::reap(view, *context, inode, device),
+                }
             },
-            |_, ()| (),
+            |core, ()| {
+                if core.handles.is_open(inode) {
+                    core.handles.note_unnamed(inode);
+                }
+            },
         )
         .await
     }

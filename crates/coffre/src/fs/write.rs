@@ -22,6 +22,7 @@ use crate::fs::namespace::Context;
 use crate::fs::namespace::Outcome;
 use crate::fs::namespace::Privileges;
 use crate::fs::namespace::Step;
+use crate::fs::namespace::Times;
 use crate::fs::namespace::View;
 use crate::fs::namespace::Whole;
 use crate::fs::namespace::content;
@@ -40,6 +41,7 @@ impl Inner {
         offset: u64,
         data: Bytes,
         privileges: Privileges,
+        times: Times,
     ) -> Result<()> {
         self.writer()?;
         let end = offset
@@ -55,7 +57,7 @@ impl Inner {
             origin,
             (offset, &data),
             |view, _, context, parts| {
-                content::write_blocks(view, *context, inode, parts.to_vec(), privileges)
+                content::write_blocks(view, *context, inode, parts.to_vec(), privileges, times)
             },
             |_, _| (),
         )

@@ -33,6 +33,15 @@ const SEARCHED: u64 = 1 << 16;
 /// Blocks that one look of a search takes.
 const LOOK: usize = 256;
 
+/// What a write does to mtime and ctime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// Now.
+    Set,
+    /// Nothing: the kernel held the content back, and tells when it was changed.
+    Kept,
+}
+
 /// Writes pieces, each into the block with that index; ascending and without gaps. Answers the size.
 ///
 /// A block that the active changes hold already is spliced, so that the journal carries the new piece
@@ -43,6 +52,7 @@ pub fn write_blocks<R: Resident>(
     inode: Inode,
     parts: Vec<(u64, Piece)>,
     privileges: Privileges,
+    times: Times,
 ) -> Step<Outcome<u64>> {
     let mut draft = Draft::new(view, context);
     let record = view.inode(inode)?;
@@ -58,7 +68,10 @@ pub fn write_blocks<R: Resident>(
         lay(&mut draft, inode, block)?;
     }
     privileges::clear(&mut draft, inode, privileges)?;
-    let record = draft.modified(inode)?;
+    let record = match times {
+        Times::Set => draft.modified(inode)?,
+        Times::Kept => draft.inode(inode)?,
+    };
     if start.is_none_or(|start| start > record.size) {
         record.flags |= SPARSE;
     }

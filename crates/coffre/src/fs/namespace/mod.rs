@@ -33,6 +33,7 @@ pub use apply::Misapplied;
 pub use apply::apply;
 pub use attributes::attributes;
 pub use attributes::set_attributes;
+pub use content::Times;
 pub use content::map;
 pub use content::seek;
 pub use content::write_blocks;

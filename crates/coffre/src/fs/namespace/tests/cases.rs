@@ -44,11 +44,28 @@ fn make(world: &mut World, parent: Inode, name: &[u8], what: &Make, mode: u32) -
 fn write(world: &mut World, inode: Inode, at: usize, data: &[u8]) -> Vec<Edit> {
     let context = world.context();
     let keep = namespace::Privileges::KeepSetId;
-    let outcome =
-        world.look(|view| namespace::write_blocks(view, context, inode, parts(at, data), keep));
+    let outcome = world.look(|view| {
+        namespace::write_blocks(
+            view,
+            context,
+            inode,
+            parts(at, data),
+            keep,
+            namespace::Times::Set,
+        )
+    });
     let edits = outcome.expect("it is a file").edits;
     world
-        .run(|view, context| namespace::write_blocks(view, context, inode, parts(at, data), keep))
+        .run(|view, context| {
+            namespace::write_blocks(
+                view,
+                context,
+                inode,
+                parts(at, data),
+                keep,
+                namespace::Times::Set,
+            )
+        })
         .expect("it is a file");
     edits
 }
@@ -335,4 +352,30 @@ fn many_small_writes_into_one_block_stay_few_pieces() {
         _ => 0,
     });
     assert!(pieces.sum::<usize>() <= 65);
+}
+
+#[test]
+fn no_more_attributes_are_taken_than_can_be_listed() {
+    let mut world = World::new();
+    let inode = make(&mut world, Inode::ROOT, b"file", &Make::File, 0o644).inode;
+    let mut taken = 0usize;
+    let refused = loop {
+        let name = format!("user.{taken:0>250}");
+        let set = world.run(|view, context| {
+            let attribute = (name.as_bytes(), Bytes::from_static(b"value"));
+            namespace::set_xattr(view, context, inode, attribute, XattrMode::Set)
+        });
+        match set {
+            Ok(()) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused, taken), (Refusal::NoSpace, 256));
+    let names = world
+        .look(|view| namespace::list_xattrs(view, inode))
+        .expect("it is there");
+    assert_eq!(
+        names.iter().map(|name| name.len() + 1).sum::<usize>(),
+        65_536
+    );
 }

@@ -315,7 +315,15 @@ impl Pair {
                     false => namespace::Privileges::KeepSetId,
                 };
                 let done = self.world.run(|view, context| {
-                    namespace::write_blocks(view, context, inode, parts(at, &data), privileges)
+                    let parts = parts(at, &data);
+                    namespace::write_blocks(
+                        view,
+                        context,
+                        inode,
+                        parts,
+                        privileges,
+                        namespace::Times::Set,
+                    )
                 });
                 if len == 0 && done.is_ok() {
                     return;
