@@ -60,12 +60,15 @@ pub fn list<R: Resident>(
     Ok(listed)
 }
 
+/// An entry, and the attributes of what it leads to, if that is there.
+pub type Found = (Entry, Option<Attributes>);
+
 /// What stands under these names of a directory now, with its attributes; `None` where nothing does.
 pub fn again<'a, R: Resident>(
     view: &View<R>,
     directory: Inode,
     names: impl Iterator<Item = &'a [u8]>,
-) -> Step<Vec<Option<(Entry, Option<Attributes>)>>> {
+) -> Step<Vec<Option<Found>>> {
     let mut gather = Gather::default();
     let mut found = Vec::new();
     for name in names {
