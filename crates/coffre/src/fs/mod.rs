@@ -214,7 +214,7 @@ impl Volume {
     pub async fn release(&self, handle: Handle) -> Result<()> {
         let gone = self.inner.core().handles.close(handle);
         match gone {
-            Some(inode) => self.inner.reap(inode).await,
+            Some(inode) => self.inner.reap_closed(inode).await,
             None => Ok(()),
         }
     }

@@ -383,8 +383,22 @@ impl Volume {
 }
 
 impl Inner {
-    /// Removes what is left of a file that nothing names or holds. Who has opened it since it was closed keeps it.
+    /// Removes what is left of a file that nothing names, whoever holds it.
     pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
+        self.operate(
+            Origin::Kernel,
+            Demand::GiveBack,
+            |view, core, context| {
+                let device = core.device()?;
+                entries::reap(view, *context, inode, device)
+            },
+            |_, ()| (),
+        )
+        .await
+    }
+
+    /// The same of one that was closed just now. Who has opened it since then keeps it.
+    pub(crate) async fn reap_closed(&self, inode: Inode) -> Result<()> {
         self.operate(
             Origin::Kernel,
             Demand::GiveBack,
