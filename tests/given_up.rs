@@ -269,8 +269,7 @@ async fn what_is_given_up_is_done_or_not_begun() {
         }
     }
     println!("{given_up} given up, of which {begun} had done something");
-    // How often each is still at work when it is given up depends on the machine.
-    assert!(given_up > METHODS.len(), "{given_up}");
+    assert!(given_up > 2 * METHODS.len(), "{given_up}");
     // Nothing is left that has no name.
     let files = Filesystem::of(world.files("maker").await);
     let all = listed(files.clone(), "/".into()).await.unwrap();

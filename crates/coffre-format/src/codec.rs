@@ -11,7 +11,9 @@ pub(crate) const VERSION: u8 = 1;
 
 /// `version ‖ postcard(value)`.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    encode_after(vec![VERSION], value)
+    let mut out = Vec::new();
+    put(value, &mut out);
+    out
 }
 
 /// What most values take, in bytes: room for it is made at once, not as byte follows byte.
@@ -20,13 +22,25 @@ const USUAL: usize = 256;
 /// Appends `version ‖ postcard(value)`.
 pub(crate) fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.push(VERSION);
-    *out = encode_after(std::mem::take(out), value);
+    put_bare(value, out);
 }
 
 /// Appends `postcard(value)`.
-pub(crate) fn encode_after<T: Serialize>(mut out: Vec<u8>, value: &T) -> Vec<u8> {
+pub(crate) fn put_bare<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.reserve(USUAL);
-    postcard::to_extend(value, out).expect("values of this crate always encode")
+    let encoded = postcard::to_extend(value, std::mem::take(out));
+    *out = encoded.expect("values of this crate always encode");
+}
+
+/// Appends what `put` appends, with its length u32 before it.
+pub(crate) fn put_long(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    put(out);
+    let length = u32::try_from(out.len() - start - 4).expect("what is encoded is far below 4 GiB");
+    if let Some(prefix) = out.get_mut(start..start + 4) {
+        prefix.copy_from_slice(&length.to_le_bytes());
+    }
 }
 
 /// Reads what [`encode`] made.

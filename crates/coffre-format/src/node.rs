@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::codec::Cursor;
 use crate::codec::VERSION;
+use crate::codec::put_long;
 use crate::codec::put_varint;
 use crate::crypto::key::StructureKeys;
 use crate::error::FormatError;
@@ -150,12 +151,8 @@ impl Node {
         match &self.entries {
             Entries::Leaf(entries) => {
                 for (key, value) in entries {
-                    put_long(key.as_bytes(), &mut hashed);
-                    let length = hashed.len();
-                    hashed.extend_from_slice(&[0; 4]);
-                    value.put_logical(&mut hashed);
-                    let logical = (hashed.len() - length - 4) as u32;
-                    hashed[length..length + 4].copy_from_slice(&logical.to_le_bytes());
+                    put_long(&mut hashed, |out| out.extend_from_slice(key.as_bytes()));
+                    put_long(&mut hashed, |out| value.put_logical(out));
                 }
             }
             Entries::Inner(children) => {
@@ -228,12 +225,6 @@ pub fn inner_weight(key: &Key) -> usize {
 
 fn malformed(why: &'static str) -> FormatError {
     FormatError::Malformed { what: WHAT, why }
-}
-
-/// With its length before it.
-fn put_long(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    out.extend_from_slice(bytes);
 }
 
 fn put_key<'a>(key: &'a Key, previous: &mut &'a [u8], out: &mut Vec<u8>) {

@@ -10,7 +10,9 @@ use crate::codec::Cursor;
 use crate::codec::decode;
 use crate::codec::decode_bare;
 use crate::codec::encode;
-use crate::codec::encode_after;
+use crate::codec::put;
+use crate::codec::put_bare;
+use crate::codec::put_long;
 use crate::commit::Vector;
 use crate::error::FormatError;
 use crate::error::Result;
@@ -108,15 +110,7 @@ pub enum JournalFrame {
 
 /// Appends the encoding of one transaction to `out`: length u32 ‖ version ‖ postcard. Units are concatenated.
 pub fn encode_transaction(transaction: &Transaction, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    let mut unit = std::mem::take(out);
-    unit.push(crate::codec::VERSION);
-    *out = encode_after(unit, transaction);
-    let length = u32::try_from(out.len() - start - 4).expect("a transaction is far below 4 GiB");
-    if let Some(prefix) = out.get_mut(start..start + 4) {
-        prefix.copy_from_slice(&length.to_le_bytes());
-    }
+    put_long(out, |out| put(transaction, out));
 }
 
 /// Reads all units of joined parts.
@@ -178,7 +172,7 @@ impl JournalFrame {
             Self::Transactions(header, part, bytes) => encode_part(header, *part, bytes, &mut out),
             Self::Checkpoint(header, checkpoint) => {
                 encode_header(header, &mut out);
-                out = encode_after(out, checkpoint);
+                put_bare(checkpoint.as_ref(), &mut out);
             }
             Self::Watermark(header) => encode_header(header, &mut out),
         }

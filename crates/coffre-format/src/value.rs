@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::codec::VERSION;
 use crate::codec::decode_part;
 use crate::codec::decode_part_bare;
-use crate::codec::encode_after;
 use crate::codec::length;
 use crate::codec::put;
+use crate::codec::put_bare;
 use crate::error::FormatError;
 use crate::error::Result;
 use crate::id::Digest;
@@ -356,7 +356,7 @@ impl Record {
 
 fn put_spilled<T: Serialize>(spill: &T, out: &mut Vec<u8>) {
     out.push(SPILLED);
-    *out = encode_after(std::mem::take(out), spill);
+    put_bare(spill, out);
 }
 
 fn empty(bytes: &[u8]) -> Result<()> {

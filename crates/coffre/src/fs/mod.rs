@@ -45,6 +45,7 @@ use crate::error::Result;
 use crate::fs::handle::Opened;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::Times;
+use crate::fs::operations::Held;
 use crate::fs::stale::Origin;
 use crate::vault::Vault;
 
@@ -214,7 +215,7 @@ impl Volume {
     pub async fn release(&self, handle: Handle) -> Result<()> {
         let gone = self.inner.core().handles.close(handle);
         match gone {
-            Some(inode) => self.inner.reap_closed(inode).await,
+            Some(inode) => self.inner.reap(inode, Held::Spared).await,
             None => Ok(()),
         }
     }

@@ -36,6 +36,7 @@ use crate::fs::journal::recover::Recovered;
 use crate::fs::journal::recover::look;
 use crate::fs::journal::recover::recover;
 use crate::fs::namespace::entries;
+use crate::fs::operations::Held;
 use crate::fs::shares::Shares;
 use crate::fs::types::Damage;
 use crate::fs::types::Options;
@@ -401,7 +402,7 @@ impl Inner {
         self.recall_unrecorded(writer).await?;
         for inode in self.unnamed().await? {
             if !self.core().handles.is_open(inode) {
-                self.reap(inode).await?;
+                self.reap(inode, Held::Removed).await?;
             }
         }
         Ok(())

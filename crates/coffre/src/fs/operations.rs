@@ -5,6 +5,7 @@ use coffre_format::id::Inode;
 
 use crate::error::Result;
 use crate::fs::Volume;
+use crate::fs::core::Core;
 use crate::fs::handle;
 use crate::fs::inner::Inner;
 use crate::fs::namespace::Fate;
@@ -383,28 +384,15 @@ impl Volume {
 }
 
 impl Inner {
-    /// Removes what is left of a file that nothing names, whoever holds it.
-    pub(crate) async fn reap(&self, inode: Inode) -> Result<()> {
+    /// Removes what is left of a file that nothing names.
+    pub(crate) async fn reap(&self, inode: Inode, held: Held) -> Result<()> {
+        let is_spared = |core: &Core| held == Held::Spared && core.handles.is_open(inode);
         self.operate(
             Origin::Kernel,
             Demand::GiveBack,
             |view, core, context| {
                 let device = core.device()?;
-                entries::reap(view, *context, inode, device)
-            },
-            |_, ()| (),
-        )
-        .await
-    }
-
-    /// The same of one that was closed just now. Who has opened it since then keeps it.
-    pub(crate) async fn reap_closed(&self, inode: Inode) -> Result<()> {
-        self.operate(
-            Origin::Kernel,
-            Demand::GiveBack,
-            |view, core, context| {
-                let device = core.device()?;
-                match core.handles.is_open(inode) {
+                match is_spared(core) {
                     true => Ok(Outcome {
                         value: (),
                         edits: Vec::new(),
@@ -413,11 +401,20 @@ impl Inner {
                 }
             },
             |core, ()| {
-                if core.handles.is_open(inode) {
+                if is_spared(core) {
                     core.handles.note_unnamed(inode);
                 }
             },
         )
         .await
     }
+}
+
+/// What becomes of a file without a name that somebody has open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// It is kept: it was opened again since it was closed.
+    Spared,
+    /// It goes.
+    Removed,
 }

@@ -38,6 +38,7 @@ use crate::error::Result;
 use crate::fault;
 use crate::fs::inner::Inner;
 use crate::fs::inner::Writer;
+use crate::fs::operations::Held;
 use crate::store::Outbox;
 use crate::store::Rank;
 use crate::tree::Source;
@@ -132,7 +133,7 @@ impl Inner {
     /// are being released at this moment, or were while the last commit was made.
     pub(crate) async fn publish_without_unnamed(&self) -> Result<()> {
         for inode in self.unnamed().await? {
-            self.reap(inode).await?;
+            self.reap(inode, Held::Removed).await?;
         }
         let is_dirty = self.core().is_dirty();
         match is_dirty {

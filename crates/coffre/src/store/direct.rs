@@ -20,9 +20,9 @@ use rustix::fs::Advice;
 use rustix::fs::OFlags;
 
 use crate::store::backend::Store;
+use crate::store::disks::Place;
 use crate::store::disks::SECTOR;
 use crate::store::disks::advise;
-use crate::store::disks::is_on_disk;
 
 /// Shorter reads gain nothing by going past the system's memory, in bytes.
 const PAST_FROM: u64 = 32 * 1024;
@@ -105,7 +105,7 @@ impl Store {
     /// Whether it is a folder on a disk of this machine.
     pub(crate) fn is_on_disk(&self) -> bool {
         let root = self.uri().local_path().filter(|_| self.is_bare);
-        root.is_some_and(|root| *self.on_disk.get_or_init(|| is_on_disk(root)))
+        root.is_some_and(|root| *self.on_disk.get_or_init(|| Place::of(root) == Place::Disk))
     }
 
     /// Not kept open: whoever takes the disk away is not kept from it.

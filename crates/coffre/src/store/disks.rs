@@ -25,20 +25,35 @@ const DISKS: [u64; 12] = [
     0x5265_4973, // reiserfs
 ];
 
-/// Whether this folder or file is on a disk of this machine.
-pub(super) fn is_on_disk(root: &Path) -> bool {
-    rustix::fs::statfs(root).is_ok_and(|found| DISKS.contains(&(found.f_type as u64)))
-}
-
 /// FUSE, by the number that statfs tells.
 const FUSE: u64 = 0x6573_5546;
 
-/// Whether what is written past the system's memory of files and what is written through it never undo each other here: the
-/// system writes back what it holds of a range before, and forgets it after. SMB did not before Linux 6.10: a page of zeros
-/// around a few bytes went over what was written past it.
-pub(super) fn is_coherent(file: &Path) -> bool {
-    let found = rustix::fs::statfs(file).map(|found| found.f_type as u64);
-    found.is_ok_and(|kind| kind == FUSE || DISKS.contains(&kind))
+/// Where a folder or file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a disk of this machine.
+    Disk,
+    /// In a program.
+    Fuse,
+    /// Elsewhere, or nowhere.
+    Other,
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> Self {
+        match rustix::fs::statfs(path).map(|found| found.f_type as u64) {
+            Ok(kind) if DISKS.contains(&kind) => Self::Disk,
+            Ok(FUSE) => Self::Fuse,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether what is written past the system's memory of files and what is written through it never undo each other here: the
+    /// system writes back what it holds of a range before, and forgets it after. SMB did not before Linux 6.10: a page of zeros
+    /// around a few bytes went over what was written past it.
+    pub(super) fn is_coherent(self) -> bool {
+        self != Self::Other
+    }
 }
 
 /// Tells the system what becomes of a range of a file. Advice that is not taken costs nothing.
@@ -54,10 +69,11 @@ mod tests {
 
     #[test]
     fn what_is_no_disk_is_left_to_the_ordinary_way() {
-        assert!(!is_on_disk(Path::new("/proc")));
-        assert!(is_on_disk(Path::new("/")));
-        assert!(!is_on_disk(Path::new("/nowhere/at/all")));
-        assert!(!is_coherent(Path::new("/proc")));
-        assert!(is_coherent(Path::new("/")));
+        let of = |path: &str| Place::of(Path::new(path));
+        assert_ne!(of("/proc"), Place::Disk);
+        assert_eq!(of("/"), Place::Disk);
+        assert_ne!(of("/nowhere/at/all"), Place::Disk);
+        assert!(!of("/proc").is_coherent());
+        assert!(of("/").is_coherent());
     }
 }

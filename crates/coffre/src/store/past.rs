@@ -11,9 +11,8 @@ use std::sync::PoisonError;
 
 use rustix::fs::OFlags;
 
+use crate::store::disks::Place;
 use crate::store::disks::SECTOR;
-use crate::store::disks::is_coherent;
-use crate::store::disks::is_on_disk;
 
 /// What is written at once, in bytes: a disk is no faster with more.
 pub(crate) const STRETCH: usize = 1024 * 1024;
@@ -31,13 +30,15 @@ pub(crate) struct Past {
 
 impl Past {
     pub(crate) fn open(path: &Path) -> Option<Self> {
+        let place = Place::of(path);
+        if !place.is_coherent() {
+            return None;
+        }
         let direct = OFlags::DIRECT.bits() as i32;
-        let mut options = File::options();
-        options.write(true).custom_flags(direct);
-        let file = is_coherent(path).then(|| options.open(path).ok()).flatten();
-        file.map(|file| Self {
-            on_disk: is_on_disk(path),
+        let file = File::options().write(true).custom_flags(direct).open(path);
+        file.ok().map(|file| Self {
             file,
+            on_disk: place == Place::Disk,
         })
     }
 

@@ -23,9 +23,8 @@ const VALUE_MAX: usize = 64 * 1024;
 /// Attributes of one inode: a file that takes the place of another takes them over in one transaction, which is to stay within
 /// memory.
 const MOST: usize = 512;
-/// Names of one inode with a NUL behind each, in bytes: the kernel lists no more, and where there are more, nothing.
-const LIST_MAX: usize = 64 * 1024;
-/// Attributes of one inode that are listed; names of more would not fit into the reply.
+/// Names of one inode with a NUL behind each, in bytes, and so their number: the kernel lists no more, and where there are
+/// more, nothing.
 pub(super) const LISTED: usize = 64 * 1024;
 
 /// The value of an attribute.
@@ -65,9 +64,9 @@ pub fn set_xattr<R: Resident>(
     let (start, end) = Key::tagged(inode, tag::XATTR);
     if !exists {
         let names = view.keys(&start, &end, MOST)?;
-        let listed = |length: usize| length + 1;
-        let bytes: usize = names.iter().map(|key| listed(key.rest().len())).sum();
-        if names.len() == MOST || bytes + listed(name.len()) > LIST_MAX {
+        let lengths = names.iter().map(|key| key.rest().len());
+        let bytes: usize = lengths.chain([name.len()]).map(|length| length + 1).sum();
+        if names.len() == MOST || bytes > LISTED {
             return Err(Refusal::NoSpace.into());
         }
     }

@@ -17,7 +17,9 @@ use crate::fs::namespace::InodeOpen;
 use crate::fs::namespace::apply::apply;
 use crate::fs::namespace::tests::pair::parts;
 use crate::fs::namespace::tests::world::DEVICE;
+use crate::fs::namespace::tests::world::Stored;
 use crate::fs::namespace::tests::world::World;
+use crate::fs::namespace::view::View;
 use crate::fs::types::Attributes;
 use crate::fs::types::Make;
 use crate::fs::types::Owner;
@@ -42,31 +44,15 @@ fn make(world: &mut World, parent: Inode, name: &[u8], what: &Make, mode: u32) -
 }
 
 fn write(world: &mut World, inode: Inode, at: usize, data: &[u8]) -> Vec<Edit> {
+    let lay = |view: &View<Stored>, context| {
+        let keep = namespace::Privileges::KeepSetId;
+        let parts = parts(at, data);
+        namespace::write_blocks(view, context, inode, parts, keep, namespace::Times::Set)
+    };
     let context = world.context();
-    let keep = namespace::Privileges::KeepSetId;
-    let outcome = world.look(|view| {
-        namespace::write_blocks(
-            view,
-            context,
-            inode,
-            parts(at, data),
-            keep,
-            namespace::Times::Set,
-        )
-    });
+    let outcome = world.look(|view| lay(view, context));
     let edits = outcome.expect("it is a file").edits;
-    world
-        .run(|view, context| {
-            namespace::write_blocks(
-                view,
-                context,
-                inode,
-                parts(at, data),
-                keep,
-                namespace::Times::Set,
-            )
-        })
-        .expect("it is a file");
+    world.run(lay).expect("it is a file");
     edits
 }
 
