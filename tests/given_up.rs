@@ -27,6 +27,8 @@ use tokio::io::AsyncWriteExt;
 const BIG: usize = 2_500_000;
 /// A method is given up after its first answer that it is not done yet, its second one, and so on up to this one.
 const POLLS: usize = 8;
+/// So many are given up, or the test has shown little.
+const ENOUGH: usize = 2 * METHODS.len();
 
 type Method = fn(Filesystem, PathBuf) -> BoxFuture<'static, coffre::Result<()>>;
 
@@ -211,6 +213,52 @@ fn folder(method: usize, polls: usize) -> PathBuf {
     format!("/{method}-{polls}").into()
 }
 
+/// How a method ended that might have been given up.
+enum Ended {
+    Whole,
+    GivenUp { begun: bool },
+}
+
+/// What a method is held to: the folder as it was, and as each method leaves it.
+struct Tried<'a> {
+    world: &'a World,
+    before: &'a BTreeMap<PathBuf, Seen>,
+    done: &'a [BTreeMap<PathBuf, Seen>],
+}
+
+impl Tried<'_> {
+    /// Gives a method up after so many answers, in a folder that nothing has worked in, on a machine that knows nothing and has
+    /// to wait for everything.
+    async fn once(&self, index: usize, untouched: usize, polls: usize) -> Ended {
+        let (name, leaves, method) = &METHODS[index];
+        self.world.forget("other");
+        let files = Filesystem::of(self.world.files("other").await);
+        let folder = folder(index, untouched);
+        let ended = given_up_after(polls, method(files.clone(), folder.clone())).await;
+        let now = seen(&files, &folder).await;
+        let (before, after) = (self.before, &self.done[index]);
+        let ended = if let Some(done) = &ended {
+            done.as_ref().unwrap();
+            assert_eq!(&now, after, "{name}");
+            Ended::Whole
+        } else {
+            let whole = &now == before || &now == after;
+            let part = *leaves == Leaves::Part && is_between(&now, before, after);
+            assert!(whole || part, "{name} given up after {polls}: {now:#?}");
+            // What was given up is in the way of nothing.
+            if let Err(error) = method(files.clone(), folder.clone()).await {
+                assert!(&now == after, "{name} after {polls}: {error}");
+            }
+            assert_eq!(&seen(&files, &folder).await, after, "{name}");
+            Ended::GivenUp {
+                begun: &now != before,
+            }
+        };
+        files.close().await.unwrap();
+        ended
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_given_up_is_done_or_not_begun() {
     let s3 = server().await;
@@ -237,39 +285,36 @@ async fn what_is_given_up_is_done_or_not_begun() {
     }
     files.close().await.unwrap();
 
+    let tried = Tried {
+        world: &world,
+        before: &before,
+        done: &done,
+    };
     let (mut given_up, mut begun) = (0, 0);
-    for (index, (name, leaves, method)) in METHODS.iter().enumerate() {
+    let mut untouched = Vec::new();
+    for method in 0..METHODS.len() {
         for polls in 1..=POLLS {
-            // A machine that knows nothing has to wait for everything.
-            world.forget("other");
-            let files = Filesystem::of(world.files("other").await);
-            let folder = folder(index, polls);
-            let ended = given_up_after(polls, method(files.clone(), folder.clone())).await;
-            let now = seen(&files, &folder).await;
-            let after = &done[index];
-            if let Some(done) = &ended {
-                done.as_ref().unwrap();
-                assert_eq!(&now, after, "{name}");
-            } else {
-                given_up += 1;
-                begun += usize::from(now != before);
-                let whole = now == before || &now == after;
-                let part = *leaves == Leaves::Part && is_between(&now, &before, after);
-                assert!(whole || part, "{name} given up after {polls}: {now:#?}");
-                // What was given up is in the way of nothing.
-                if let Err(error) = method(files.clone(), folder.clone()).await {
-                    assert!(&now == after, "{name} after {polls}: {error}");
+            match tried.once(method, polls, polls).await {
+                Ended::Whole => {
+                    untouched.extend((polls + 1..=POLLS).map(|left| (method, left)));
+                    break;
                 }
-                assert_eq!(&seen(&files, &folder).await, after, "{name}");
-            }
-            files.close().await.unwrap();
-            if ended.is_some() {
-                break;
+                Ended::GivenUp { begun: something } => {
+                    given_up += 1;
+                    begun += usize::from(something);
+                }
             }
         }
     }
+    // On a busy machine several answers come at once, and methods end sooner: what is left is given up at the first.
+    while given_up <= ENOUGH {
+        let (method, left) = untouched.pop().expect("too few that had to wait");
+        if let Ended::GivenUp { begun: something } = tried.once(method, left, 1).await {
+            given_up += 1;
+            begun += usize::from(something);
+        }
+    }
     println!("{given_up} given up, of which {begun} had done something");
-    assert!(given_up > 2 * METHODS.len(), "{given_up}");
     // Nothing is left that has no name.
     let files = Filesystem::of(world.files("maker").await);
     let all = listed(files.clone(), "/".into()).await.unwrap();
