@@ -66,7 +66,7 @@ fn wan(arguments: &[String]) -> Result<Report> {
     for route in &plan.routes {
         let calibration = calibrate::measure(route.line)?;
         report.lines.push((route.name, calibration));
-        let mut findings = Vec::new();
+        let first = report.findings.len();
         for scenario in &plan.scenarios {
             for played in play(&plan, *route, *scenario) {
                 match played {
@@ -79,7 +79,7 @@ fn wan(arguments: &[String]) -> Result<Report> {
                             finding.system.name(),
                             told.told
                         );
-                        findings.push(finding);
+                        report.findings.push(finding);
                     }
                     Err(error) => {
                         eprintln!("wan: {error:#}");
@@ -87,14 +87,14 @@ fn wan(arguments: &[String]) -> Result<Report> {
                     }
                 }
             }
+            bars::judge(route, &mut report.findings[first..]);
+            // A run takes long, and what it has shown by now is kept if it is ended.
+            if let Some(path) = &plan.json {
+                std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
+            }
         }
-        bars::judge(route, &mut findings);
-        report.findings.append(&mut findings);
     }
     print!("{}", report.table());
-    if let Some(path) = &plan.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
-    }
     Ok(report)
 }
 
