@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use coffre::Error;
+use coffre::fs::Inode;
+use coffre::fs::Make;
 use coffre::fs::Volume;
 use coffre::vault::Access;
 use coffre_tests::World;
 use coffre_tests::command::Machine;
 use coffre_tests::content::BOUND;
+use coffre_tests::content::OWNER;
 use coffre_tests::content::is_drained;
 use coffre_tests::content::names;
 use coffre_tests::content::noise;
@@ -240,6 +243,42 @@ async fn while_the_store_is_known_to_be_away_reads_fail_at_once_and_listings_go_
     assert!(read_when_back(&a, "absent").await == noise(300_000, 2));
     assert_eq!(a.status().away_seconds, None);
     a.close().await.unwrap();
+    stop(s3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_shows_what_is_here_before_it_fails() {
+    let (s3, proxy) = server_and_proxy().await;
+    let world = World::at(s3.through(&proxy, "vault"));
+    drop(world.create("a").await);
+    let b = world.files("b").await;
+    // More than what one request brings along, which is a mebibyte.
+    let padding = "x".repeat(250);
+    for index in 0..8000 {
+        let name = format!("{index:04}{padding}");
+        let made = b.make(Inode::ROOT, name.as_bytes(), Make::File, OWNER);
+        made.await.unwrap();
+    }
+    b.close().await.unwrap();
+    let a = world.files("a").await;
+    let root = a.open_directory(Inode::ROOT).await.unwrap();
+    // A few at a time, as small buffers take them; many are read ahead.
+    let mut shown = a.read_directory(root, 0, 25, false).await.unwrap();
+    proxy.rule(Rule::all(Action::ResetBefore));
+    let failed = loop {
+        let cookie = shown.last().unwrap().cookie;
+        match a.read_directory(root, cookie, 25, false).await {
+            Ok(more) => {
+                assert!(!more.is_empty(), "all of them were here");
+                shown.extend(more);
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, Error::Unreachable { .. }), "{failed}");
+    // With the two that every folder has, and whole chunks of 512.
+    assert_eq!(shown.len() % 512, 2, "{}", shown.len());
+    proxy.be_kind();
     stop(s3).await;
 }
 

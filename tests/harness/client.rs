@@ -21,6 +21,7 @@ use coffre::fs::RenameMode;
 use coffre::fs::SetAttributes;
 use coffre::fs::Volume;
 
+use crate::content::entries;
 use crate::dice::Dice;
 
 const OWNER: Owner = Owner {
@@ -364,11 +365,8 @@ async fn content(files: &Volume, inode: Inode, size: u64) -> coffre::Result<Vec<
 /// Everything that is in a folder now; nobody changes it meanwhile.
 pub async fn look(files: &Volume, name: &str) -> coffre::Result<Folder> {
     let inode = files.lookup(Inode::ROOT, name.as_bytes()).await?.inode;
-    let handle = files.open_directory(inode).await?;
-    let listed = files.read_directory(handle, 0, 500, true).await;
-    files.release(handle).await?;
     let mut found = Folder::new();
-    for entry in listed? {
+    for entry in entries(files, inode).await? {
         let attributes = entry.attributes.unwrap();
         if attributes.kind == FileKind::Regular {
             let bytes = content(files, entry.inode, attributes.size).await?;

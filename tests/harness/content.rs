@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coffre::fs::Follow;
 use coffre::fs::Inode;
+use coffre::fs::Listed;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre::fs::Volume;
@@ -48,20 +49,29 @@ pub async fn read(files: &Volume, name: &str) -> coffre::Result<Bytes> {
     bytes
 }
 
-pub async fn names(files: &Volume) -> Vec<String> {
-    let handle = files.open_directory(Inode::ROOT).await.unwrap();
-    let (mut names, mut cookie) = (Vec::new(), 0);
-    loop {
-        let listed = files.read_directory(handle, cookie, 500, true).await;
-        let listed = listed.unwrap();
-        let Some(last) = listed.last() else { break };
+/// Everything in a folder, with attributes, `.` and `..` included.
+pub async fn entries(files: &Volume, folder: Inode) -> coffre::Result<Vec<Listed>> {
+    let handle = files.open_directory(folder).await?;
+    let (mut all, mut cookie) = (Vec::new(), 0);
+    let read = loop {
+        let more = match files.read_directory(handle, cookie, 500, true).await {
+            Ok(more) => more,
+            Err(error) => break Err(error),
+        };
+        let Some(last) = more.last() else {
+            break Ok(all);
+        };
         cookie = last.cookie;
-        let read = listed
-            .into_iter()
-            .map(|entry| String::from_utf8(entry.name).unwrap());
-        names.extend(read.filter(|name| !name.starts_with('.')));
-    }
-    files.release(handle).await.unwrap();
+        all.extend(more);
+    };
+    files.release(handle).await?;
+    read
+}
+
+pub async fn names(files: &Volume) -> Vec<String> {
+    let all = entries(files, Inode::ROOT).await.unwrap().into_iter();
+    let names = all.map(|entry| String::from_utf8(entry.name).unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
     names.sort();
     names
 }

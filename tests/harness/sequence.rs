@@ -9,6 +9,8 @@ use coffre::fs::Owner;
 use coffre::fs::Volume;
 use coffre::vault::Depth;
 
+use crate::content::entries;
+
 pub const OWNER: Owner = Owner {
     uid: 0,
     gid: 0,
@@ -46,9 +48,7 @@ pub async fn read(files: &Volume, found: &Attributes) -> coffre::Result<Vec<u8>>
 
 /// The files of the sequence, in order.
 pub async fn listed(files: &Volume) -> coffre::Result<Vec<(String, Attributes)>> {
-    let handle = files.open_directory(Inode::ROOT).await?;
-    let listed = files.read_directory(handle, 0, 500, true).await?;
-    files.release(handle).await?;
+    let listed = entries(files, Inode::ROOT).await?;
     let entry = |entry: Listed| Some((String::from_utf8(entry.name).ok()?, entry.attributes?));
     let mut names: Vec<_> = listed.into_iter().filter_map(entry).collect();
     names.retain(|(name, _)| name.starts_with('f'));

@@ -1,8 +1,13 @@
 //! Directory listings through a handle: cookies are ordinals, stable while entries come and go.
 
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+
 use coffre_format::id::Inode;
 use coffre_format::id::LogicalHash;
 use coffre_format::id::Lsn;
+use coffre_format::record::FileKind;
 
 use crate::error::Result;
 use crate::fs::core::Core;
@@ -12,10 +17,15 @@ use crate::fs::types::Listed;
 
 /// Names read at a time.
 const CHUNK: usize = 512;
-/// Entries that are there for one answer, unless the directory ends, and that are looked up again at a time.
+/// Entries that are there for one answer, unless the directory ends.
 const AHEAD: u64 = CHUNK as u64 / 4;
+/// Entries that are looked up again at a time: about as many as a small answer has room for.
+const RENEWED: usize = 32;
 /// Entries a handle keeps behind the reader before the oldest are dropped.
 const KEPT: usize = 4 * CHUNK;
+/// Chunks whose names a handle finds again at their places: half a million names in 4 MiB. A reader that steps back further
+/// meets names at the places that they have by then.
+const MARKS: usize = 1024;
 
 impl Inner {
     /// Shows entries after `cookie`, until no more are taken or what is at hand is at its end; none at all only at the end of
@@ -29,23 +39,33 @@ impl Inner {
         mut take: impl FnMut(&Listed) -> bool,
     ) -> Result<()> {
         let mut stream = stream.lock().await;
-        if cookie == 0 || cookie < stream.first {
-            // A rewound directory is read anew, and so is one whose reader steps back further than is kept.
+        if cookie == 0 {
+            // A rewound directory is read anew.
             *stream = Stream::default();
+        } else if cookie < stream.first {
+            stream.step_back(cookie);
         }
         let mut from = cookie;
         loop {
-            while !stream.complete && stream.end() < from.saturating_add(AHEAD) {
-                self.read_more(inode, &mut stream, with_attributes).await?;
-                stream.forget_before(cookie);
+            while !stream.is_complete() && stream.end() < from.saturating_add(AHEAD) {
+                match self.read_more(inode, &mut stream, with_attributes).await {
+                    Ok(()) => stream.forget_before(cookie),
+                    // What is at hand is shown before anybody hears that there is no more; every folder has the first two.
+                    Err(_) if from < stream.end() && stream.end() > 2 => break,
+                    Err(error) => return Err(error),
+                }
             }
             let mut shown = false;
             while from < stream.end() {
                 let skip = (from - stream.first) as usize;
                 let at_hand = stream.entries.get_mut(skip..).unwrap_or_default();
                 let ready = match with_attributes {
-                    true => self.renew(inode, at_hand).await?,
-                    false => at_hand.len(),
+                    true => self.renew(inode, at_hand).await,
+                    false => Ok(at_hand.len()),
+                };
+                let ready = match ready {
+                    Err(_) if shown => return Ok(()),
+                    ready => ready?,
                 };
                 for known in at_hand.iter().take(ready).filter(|known| !known.gone) {
                     if !take(&known.entry) {
@@ -56,7 +76,7 @@ impl Inner {
                 from += ready as u64;
             }
             // Where all of them are gone, that is not the end.
-            if shown || stream.complete {
+            if shown || stream.is_complete() {
                 return Ok(());
             }
         }
@@ -87,7 +107,13 @@ impl Inner {
                 stream.push(entry, None);
             }
         }
-        let after = stream.last_name.clone();
+        if let Some(mark) = stream.marks.get(stream.next) {
+            let found = self.find_again(inode, mark).await?;
+            found.into_iter().for_each(|entry| stream.push_again(entry));
+            stream.next += 1;
+            return Ok(());
+        }
+        let after = stream.marks.last().map(|mark| mark.last.clone());
         let (entries, moment) = self
             .query(|view, core| {
                 let entries =
@@ -95,12 +121,38 @@ impl Inner {
                 Ok((entries, Moment::of(core)))
             })
             .await?;
-        stream.complete = entries.len() < CHUNK;
+        stream.is_at_end = entries.len() < CHUNK;
+        stream.mark(after, &entries);
         for entry in entries {
-            stream.last_name = Some(entry.name.clone());
             stream.push(entry, with_attributes.then_some(moment));
         }
         Ok(())
+    }
+
+    /// The names of a chunk as they came before, `None` where one is gone. What has come between them since is left out.
+    async fn find_again(&self, directory: Inode, mark: &Mark) -> Result<Vec<Option<Listed>>> {
+        let mut found = Vec::with_capacity(mark.hashes.len());
+        let mut after = mark.after.clone();
+        while found.len() < mark.hashes.len() {
+            let part = self
+                .query(|view, _| directory::list(view, directory, after.as_deref(), CHUNK, false))
+                .await?;
+            let is_last = part.len() < CHUNK;
+            after = part.last().map(|entry| entry.name.clone());
+            let is_behind = after.as_ref().is_none_or(|name| *name >= mark.last);
+            for entry in part {
+                let left = mark.hashes.get(found.len()..).unwrap_or_default();
+                let hash = hash(&entry.name);
+                if let Some(gone) = left.iter().position(|one| *one == hash) {
+                    found.extend((0..gone).map(|_| None));
+                    found.push(Some(entry));
+                }
+            }
+            if is_last || is_behind {
+                found.resize_with(mark.hashes.len(), || None);
+            }
+        }
+        Ok(found)
     }
 
     /// Answers how many of these, from the first on, are as they are now; where it is not even the first, some are looked up again.
@@ -110,7 +162,7 @@ impl Inner {
         if fresh > 0 {
             return Ok(fresh);
         }
-        let renewed = entries.len().min(AHEAD as usize);
+        let renewed = entries.len().min(RENEWED);
         let entries = entries.get_mut(..renewed).unwrap_or_default();
         let names = || entries.iter().map(|known| &known.entry.name[..]);
         let (found, moment) = self
@@ -143,10 +195,30 @@ pub(crate) struct Stream {
     entries: Vec<Known>,
     /// Ordinal of the first one kept.
     first: u64,
-    /// Where the next chunk continues.
-    last_name: Option<Vec<u8>>,
-    /// Whether the end has been seen.
-    complete: bool,
+    /// Of the chunks that were read, in order.
+    marks: Vec<Mark>,
+    /// The one that continues what is kept.
+    next: usize,
+    /// Whether the last one is the last of the directory.
+    is_at_end: bool,
+}
+
+/// What is kept of a chunk for a reader that steps back.
+struct Mark {
+    /// Ordinal of its first name.
+    first: u64,
+    /// The name before it.
+    after: Option<Vec<u8>>,
+    /// Its last name.
+    last: Vec<u8>,
+    /// Of each name.
+    hashes: Vec<u64>,
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 struct Known {
@@ -179,6 +251,10 @@ impl Stream {
         self.first + self.entries.len() as u64
     }
 
+    fn is_complete(&self) -> bool {
+        self.is_at_end && self.next == self.marks.len()
+    }
+
     fn push(&mut self, mut entry: Listed, as_of: Option<Moment>) {
         entry.cookie = self.end() + 1;
         self.entries.push(Known {
@@ -186,6 +262,55 @@ impl Stream {
             as_of,
             gone: false,
         });
+    }
+
+    /// As [`Stream::push`], for what was there once; the place of what is gone stays.
+    fn push_again(&mut self, entry: Option<Listed>) {
+        let gone = entry.is_none();
+        let nothing = || Listed {
+            cookie: 0,
+            name: Vec::new(),
+            inode: Inode(0),
+            kind: FileKind::Regular,
+            attributes: None,
+        };
+        self.push(entry.unwrap_or_else(nothing), None);
+        if let Some(known) = self.entries.last_mut() {
+            known.gone = gone;
+        }
+    }
+
+    /// Notes a chunk that is about to be kept.
+    fn mark(&mut self, after: Option<Vec<u8>>, chunk: &[Listed]) {
+        let Some(last) = chunk.last() else { return };
+        if self.marks.len() == MARKS {
+            self.marks.remove(0);
+        }
+        self.marks.push(Mark {
+            first: self.end(),
+            after,
+            last: last.name.clone(),
+            hashes: chunk.iter().map(|entry| hash(&entry.name)).collect(),
+        });
+        self.next = self.marks.len();
+    }
+
+    /// Goes on from the chunk in which this place is.
+    fn step_back(&mut self, cookie: u64) {
+        let chunks = self.marks.iter().enumerate().rev();
+        let mut before = chunks.map(|(at, mark)| (at, mark.first));
+        match before.find(|(_, first)| *first <= cookie) {
+            Some((at, first)) => {
+                self.entries.clear();
+                (self.first, self.next) = (first, at);
+            }
+            // Before the first name are only the two that every folder has.
+            None if self.marks.first().is_some_and(|mark| mark.first == 2) => {
+                self.entries.clear();
+                (self.first, self.next) = (0, 0);
+            }
+            None => *self = Self::default(),
+        }
     }
 
     /// A reader steps back at most a little; what lies far behind is dropped.
@@ -207,16 +332,19 @@ mod tests {
     fn stream(entries: usize) -> Stream {
         let mut stream = Stream::default();
         for _ in 0..entries {
-            let entry = Listed {
-                cookie: 0,
-                name: Vec::new(),
-                inode: Inode(7),
-                kind: coffre_format::record::FileKind::Regular,
-                attributes: None,
-            };
-            stream.push(entry, None);
+            stream.push(entry(Vec::new()), None);
         }
         stream
+    }
+
+    fn entry(name: Vec<u8>) -> Listed {
+        Listed {
+            cookie: 0,
+            name,
+            inode: Inode(7),
+            kind: FileKind::Regular,
+            attributes: None,
+        }
     }
 
     #[test]
@@ -225,6 +353,29 @@ mod tests {
         stream.forget_before(KEPT as u64 * 9);
         assert_eq!(stream.first, (KEPT * 9 - KEPT / 2) as u64);
         assert_eq!(stream.end(), KEPT as u64 * 10);
+    }
+
+    #[test]
+    fn a_reader_steps_back_to_the_chunk_that_it_is_in() {
+        let mut stream = Stream::default();
+        for chunk in 0..MARKS + 2 {
+            let names: Vec<_> = (0..CHUNK)
+                .map(|index| entry(format!("{chunk:04} {index:03}").into_bytes()))
+                .collect();
+            stream.mark(None, &names);
+            for entry in names {
+                stream.push(entry, None);
+            }
+            stream.forget_before(stream.end());
+        }
+        assert_eq!(stream.marks.len(), MARKS);
+        let third = 2 * CHUNK as u64;
+        stream.step_back(third + 5);
+        assert_eq!((stream.first, stream.next), (third, 0));
+        assert!(stream.entries.is_empty() && !stream.is_complete());
+        // Further back than is known: from the beginning.
+        stream.step_back(third - 1);
+        assert_eq!((stream.first, stream.marks.len()), (0, 0));
     }
 
     #[test]
