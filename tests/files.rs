@@ -284,6 +284,26 @@ async fn readers_find_one_content_or_the_other_whole() {
 }
 
 #[tokio::test]
+async fn what_was_open_without_a_name_goes_after_a_crash() {
+    let world = World::local();
+    let files = made(&world).await;
+    files.write("/file", "content").await.unwrap();
+    let removed = files.open("/file").await.unwrap();
+    files.remove("/file").await.unwrap();
+    files.sync().await.unwrap();
+    assert_eq!(removed.read_at(0..100).await.unwrap(), "content");
+    files.volume().crash();
+    drop((removed, files));
+    // What was begun before meets the end.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let files = opened(&world).await;
+    files.publish().await.unwrap();
+    let left = files.volume().space().await.unwrap().inodes;
+    assert_eq!(left, 1, "the root");
+    files.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_open_without_a_name_goes_when_all_is_closed() {
     let world = World::local();
     let files = made(&world).await;

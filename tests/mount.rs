@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
@@ -13,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use coffre::fs::Follow;
 use coffre::fs::OpenMode;
+use coffre::fs::Owner;
 use coffre_tests::Mounted;
 use coffre_tests::World;
 use coffre_tests::mounted::can_mount;
@@ -129,6 +131,40 @@ fn what_the_library_changes_is_seen_on_the_mount_at_once() {
 }
 
 #[test]
+fn what_the_kernel_was_not_told_of_yet_is_opened_where_it_would_be_made() {
+    if !can_mount() {
+        return;
+    }
+    let world = World::local();
+    let mounted = Mounted::new(&world, "a");
+    let path = mounted.path().join("file");
+    // The kernel knows that there is nothing, with a day to live, and what is made as by itself is not told to it.
+    assert!(!path.exists());
+    let files = mounted.files.for_kernel();
+    mounted.runtime.block_on(async {
+        let root = files.resolve(b"/", Follow::No).await.unwrap();
+        let owner = Owner {
+            uid: root.uid,
+            gid: root.gid,
+            mode: 0o644,
+            umask: 0o022,
+        };
+        let (_, handle) = files.create(root.inode, b"file", owner).await.unwrap();
+        let text = bytes::Bytes::from_static(b"made by another");
+        files.write(handle, 0, text).await.unwrap();
+        files.release(handle).await.unwrap();
+    });
+    let mut options = File::options();
+    let mut opened = options.append(true).create(true).open(&path).unwrap();
+    opened.write_all(b", and more").unwrap();
+    drop(opened);
+    assert_eq!(fs::read(&path).unwrap(), b"made by another, and more");
+    let exclusive = File::create_new(&path).unwrap_err();
+    assert_eq!(exclusive.kind(), ErrorKind::AlreadyExists);
+    mounted.close();
+}
+
+#[test]
 fn what_another_device_published_is_seen_on_the_mount() {
     if !can_mount() {
         return;
@@ -137,12 +173,15 @@ fn what_another_device_published_is_seen_on_the_mount() {
     let here = Mounted::new(&world, "a");
     fs::write(here.path().join("file"), "before").unwrap();
     fs::write(here.path().join("gone"), "soon").unwrap();
+    fs::write(here.path().join("held"), "before").unwrap();
     here.runtime.block_on(here.files.publish()).unwrap();
     assert!(!here.path().join("new").exists());
     let there = Mounted::new(&world, "b");
     fs::write(there.path().join("file"), "changed, and longer").unwrap();
     fs::remove_file(there.path().join("gone")).unwrap();
     fs::write(there.path().join("new"), "of b").unwrap();
+    let held = File::open(here.path().join("held")).unwrap();
+    fs::write(there.path().join("held"), "changed, and longer").unwrap();
     there.close();
     // Still as the kernel knows it, until the minute is over or somebody asks.
     assert_eq!(fs::read(here.path().join("file")).unwrap(), b"before");
@@ -157,7 +196,15 @@ fn what_another_device_published_is_seen_on_the_mount() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["file", "new"]);
+    assert_eq!(names, ["file", "held", "new"]);
     assert_eq!(fs::read(here.path().join("new")).unwrap(), b"of b");
+    // Who has it open keeps the length that the kernel believes in, until it is closed.
+    assert_eq!(held.metadata().unwrap().len(), 6);
+    drop(held);
+    // It is told of the closing a moment later, and tells what has changed then.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    here.runtime.block_on(here.files.settle());
+    let text = fs::read(here.path().join("held")).unwrap();
+    assert_eq!(text, b"changed, and longer");
     here.close();
 }

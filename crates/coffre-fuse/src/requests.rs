@@ -30,6 +30,7 @@ use coffre::fs::Privileges;
 use coffre::fs::RenameMode;
 use coffre::fs::Seek;
 use coffre::fs::SetAttributes;
+use coffre::fs::SetTime;
 use coffre::fs::Volume;
 use coffre::fs::XattrMode;
 use fuser::CopyFileRangeFlags;
@@ -399,8 +400,10 @@ impl Filesystem for Requests {
             move |vault| async move {
                 let handle = vault.open_file(Inode(ino.0), mode).await?;
                 if truncates {
+                    // What is empty already changes as well: so says O_TRUNC.
                     let empty = SetAttributes {
                         size: Some(0),
+                        mtime: Some(SetTime::Now),
                         privileges,
                         ..SetAttributes::default()
                     };
@@ -425,13 +428,14 @@ impl Filesystem for Requests {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
         let (name, owner) = (name.as_bytes().to_vec(), owner(request, mode, umask));
+        let may_be_there = flags & EXCLUSIVE == 0;
         self.answer(
             move |vault| async move { vault.create(Inode(parent.0), &name, owner).await },
-            |created| match created {
+            move |created| match created {
                 Ok((attributes, handle)) => reply.created(
                     &TTL,
                     &convert::attributes(&attributes),
@@ -439,6 +443,8 @@ impl Filesystem for Requests {
                     FileHandle(handle.0),
                     FopenFlags::FOPEN_KEEP_CACHE,
                 ),
+                // The kernel was not told yet of what somebody else has made: it looks the name up anew, and opens that.
+                Err(error) if may_be_there && error == Errno::EEXIST => reply.error(Errno::ESTALE),
                 Err(error) => reply.error(error),
             },
         );
@@ -787,5 +793,6 @@ impl Filesystem for Requests {
     }
 }
 
-/// O_TRUNC on Linux.
+/// O_EXCL and O_TRUNC on Linux.
+const EXCLUSIVE: i32 = 0o200;
 const TRUNCATE: i32 = 0o1000;

@@ -67,14 +67,10 @@ pub(crate) fn metadata(found: &FileMetadata) -> Metadata {
     metadata.build()
 }
 
-/// Another one for whatever content a path has had: a replacement has another inode, and every change in place moves `ctime`,
-/// by a tick of the system at least.
+/// Another one for whatever content a path has had: a replacement has another inode, and every change in place another version.
+/// Times would not do: a kernel that holds content back may tell them before it.
 fn etag(found: &FileMetadata) -> String {
-    let (inode, changed) = (found.inode.0, found.ctime);
-    format!(
-        "\"{inode:x}-{:x}-{:x}-{:x}\"",
-        found.size, changed.seconds, changed.nanos
-    )
+    format!("\"{:x}-{:x}\"", found.inode.0, found.version)
 }
 
 /// A folder's path without its slash, a file's as it is.

@@ -1,6 +1,7 @@
 //! Open files and directories.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -47,7 +48,18 @@ pub(crate) struct Handles {
     open: HashMap<Handle, Opened>,
     counts: OpenCounts,
     /// Open inodes without a name.
-    orphans: std::collections::HashSet<Inode>,
+    orphans: HashSet<Inode>,
+    /// Open inodes that somebody else than the kernel has changed.
+    changed: HashSet<Inode>,
+}
+
+/// What became of an inode when its last handle was closed.
+#[derive(Default)]
+pub(crate) struct Closed {
+    /// Nothing names or holds it any more.
+    pub(crate) unnamed: Option<Inode>,
+    /// It was changed from elsewhere, and the kernel, which had it open, believed in a length of its own meanwhile.
+    pub(crate) changed: Option<Inode>,
 }
 
 impl Handles {
@@ -136,18 +148,29 @@ impl Handles {
         self.orphans.remove(&inode);
     }
 
-    /// Closes; answers an inode that nothing names or holds any more.
-    pub(crate) fn close(&mut self, handle: Handle) -> Option<Inode> {
-        let inode = match self.open.remove(&handle)? {
-            Opened::File { inode, .. } | Opened::Directory { inode, .. } => inode,
+    /// Notes what somebody else than the kernel has changed, where it is open.
+    pub(crate) fn note_changed(&mut self, inode: Inode) {
+        if self.is_open(inode) {
+            self.changed.insert(inode);
+        }
+    }
+
+    pub(crate) fn close(&mut self, handle: Handle) -> Closed {
+        let inode = match self.open.remove(&handle) {
+            Some(Opened::File { inode, .. } | Opened::Directory { inode, .. }) => inode,
+            None => return Closed::default(),
         };
-        let count = self.counts.get_mut(&inode)?;
-        *count -= 1;
-        if *count > 0 {
-            return None;
+        if let Some(count) = self.counts.get_mut(&inode) {
+            *count -= 1;
+            if *count > 0 {
+                return Closed::default();
+            }
         }
         self.counts.remove(&inode);
-        self.orphans.remove(&inode).then_some(inode)
+        Closed {
+            unnamed: self.orphans.remove(&inode).then_some(inode),
+            changed: self.changed.remove(&inode).then_some(inode),
+        }
     }
 
     fn insert(&mut self, opened: Opened) -> Handle {

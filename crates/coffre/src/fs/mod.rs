@@ -213,8 +213,12 @@ impl Volume {
 
     /// Never fails for a handle that is open; removes an unlinked file with its last handle.
     pub async fn release(&self, handle: Handle) -> Result<()> {
-        let gone = self.inner.core().handles.close(handle);
-        match gone {
+        let closed = self.inner.core().handles.close(handle);
+        if let Some(inode) = closed.changed {
+            let again = vec![Invalidation::Inode(inode)];
+            self.inner.tell_mount(again).await;
+        }
+        match closed.unnamed {
             Some(inode) => self.inner.reap(inode, Held::Spared).await,
             None => Ok(()),
         }

@@ -400,16 +400,24 @@ impl Inner {
         }
         fault::point("session.begun");
         self.recall_unrecorded(writer).await?;
+        self.remove_unnamed(Held::Spared).await
+    }
+
+    /// Removes the files of this device that have no name. One that is damaged keeps nothing else from being published.
+    pub(crate) async fn remove_unnamed(&self, held: Held) -> Result<()> {
         for inode in self.unnamed().await? {
-            if !self.core().handles.is_open(inode) {
-                self.reap(inode, Held::Removed).await?;
+            match self.reap(inode, held).await {
+                Err(error) if error.is_loss() => {
+                    log::warn!("a file without a name stays: {}", error.without_path());
+                }
+                removed => removed?,
             }
         }
         Ok(())
     }
 
     /// Files of this device that have no name.
-    pub(crate) async fn unnamed(&self) -> Result<Vec<Inode>> {
+    async fn unnamed(&self) -> Result<Vec<Inode>> {
         let device = self.core().device()?;
         self.query(|view, _| entries::orphans(view, device, usize::MAX))
             .await

@@ -60,10 +60,11 @@ impl Volume {
 
     /// Changes attributes; a new size cuts or extends (with a hole).
     pub async fn set_attributes(&self, inode: Inode, set: SetAttributes) -> Result<Attributes> {
-        // What grows this way grows by a hole.
-        let demand = match set.size {
-            Some(_) => Demand::GiveBack,
-            None => Demand::RECORD,
+        // What grows this way grows by a hole, and a kernel that has held content back tells its times once: where they
+        // are refused, nobody hears of it.
+        let demand = match set.sets_owner_or_mode() && set.size.is_none() {
+            true => Demand::RECORD,
+            false => Demand::GiveBack,
         };
         self.inner
             .operate(

@@ -31,7 +31,7 @@ const SLOWEST: Duration = Duration::from_secs(1);
 const RECORD: u64 = 4096;
 /// No single operation waits longer while there is room.
 const DELAY_MOST: Duration = Duration::from_secs(5);
-/// Removing, cutting and renaming go on until this much above the budget, in bytes.
+/// Removing, cutting, renaming and setting times go on until this much above the budget, in bytes.
 const RESERVE: u64 = 64 << 20;
 /// A smaller budget could not hold a journal and the packs of one fold.
 const BUDGET_LEAST: u64 = 64 << 20;
@@ -51,7 +51,7 @@ const DISK_EARLY_FROM: u64 = 1 << 30;
 pub(crate) enum Demand {
     /// Adds these bytes.
     Grow(u64),
-    /// Removes, cuts or moves: only a record is written, and space is given back sooner or later.
+    /// Removes, cuts, moves or sets times: only a record is written, and space is given back where there is any.
     GiveBack,
 }
 

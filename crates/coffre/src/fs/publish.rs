@@ -132,9 +132,7 @@ impl Inner {
     /// Takes the files without a name out of what is published: nobody might come back to this device's. Also those that
     /// are being released at this moment, or were while the last commit was made.
     pub(crate) async fn publish_without_unnamed(&self) -> Result<()> {
-        for inode in self.unnamed().await? {
-            self.reap(inode, Held::Removed).await?;
-        }
+        self.remove_unnamed(Held::Removed).await?;
         let is_dirty = self.core().is_dirty();
         match is_dirty {
             true => self.publish().await,

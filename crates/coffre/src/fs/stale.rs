@@ -119,7 +119,8 @@ impl Stale {
 
 impl Inner {
     /// Tells the mount. With write-back caching the kernel believes its own size and times of a file for as long
-    /// as it knows the file at all, so the names of changed files are forgotten as well.
+    /// as it knows the file at all, so the names of changed files are forgotten as well; what is open it is told of again when it
+    /// is closed.
     pub(crate) async fn tell_mount(&self, stale: Vec<Invalidation>) {
         if !self.stale.is_heard() {
             return;
@@ -131,6 +132,12 @@ impl Inner {
                 Invalidation::Entry(..) => None,
             })
             .collect();
+        {
+            let mut core = self.core();
+            for inode in &inodes {
+                core.handles.note_changed(*inode);
+            }
+        }
         // At once, because whoever waits for the rest may give up.
         self.stale.push(stale);
         let mut named = Vec::new();

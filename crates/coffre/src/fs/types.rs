@@ -116,6 +116,8 @@ pub struct Attributes {
     pub btime: Timestamp,
     /// Device number.
     pub rdev: u32,
+    /// Another number after each change of content or attributes, whatever its times say; in no order.
+    pub version: u64,
 }
 impl Attributes {
     /// Whether it is a folder.
@@ -174,6 +176,19 @@ pub struct SetAttributes {
     pub ctime: Option<Timestamp>,
     /// What a new size does to set-id bits.
     pub privileges: Privileges,
+}
+impl SetAttributes {
+    /// Whether anything but the size is set.
+    pub(crate) fn is_more_than_size(&self) -> bool {
+        self.sets_owner_or_mode()
+            || self.atime.is_some()
+            || self.mtime.is_some()
+            || self.ctime.is_some()
+    }
+
+    pub(crate) fn sets_owner_or_mode(&self) -> bool {
+        self.mode.is_some() || self.uid.is_some() || self.gid.is_some()
+    }
 }
 /// A time to set.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ use coffre_format::record::FileKind;
 use coffre_format::record::InodeRecord;
 use coffre_format::record::Key;
 use coffre_format::record::Record;
+use coffre_format::record::Stamp;
 use coffre_format::record::Timestamp;
 use coffre_format::record::Value;
 use coffre_format::record::tag;
@@ -87,7 +88,14 @@ pub(super) fn attributes_of(
         ctime: record.ctime,
         btime: record.btime,
         rdev: record.rdev,
+        version: version_of(record.stamp),
     }
+}
+
+/// The clock counts each change that a device makes or sees; what two devices make apart differs by the device.
+pub(super) fn version_of(stamp: Stamp) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = stamp.device.0;
+    stamp.lamport ^ u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Changes attributes; a new size cuts or extends the content.
@@ -99,9 +107,12 @@ pub fn set_attributes<R: Resident>(
 ) -> Step<Outcome<Attributes>> {
     let mut draft = Draft::new(view, context);
     let before = attributes(view, inode)?;
+    let mut is_changed = set.is_more_than_size();
     if let Some(size) = set.size {
         ranges::truncate(&mut draft, inode, size)?;
-        privileges::clear(&mut draft, inode, set.privileges)?;
+        let cleared = privileges::clear(&mut draft, inode, set.privileges)?;
+        // What is given the size that it has is as it was.
+        is_changed |= cleared || size != before.size;
     }
     if (set.uid.is_some() || set.gid.is_some()) && before.kind != FileKind::Directory {
         privileges::clear(&mut draft, inode, Privileges::Clear)?;
@@ -111,7 +122,9 @@ pub fn set_attributes<R: Resident>(
     record.gid = set.gid.unwrap_or(record.gid);
     record.atime = time(set.atime, context, record.atime);
     record.mtime = time(set.mtime, context, record.mtime);
-    record.ctime = set.ctime.unwrap_or(context.now);
+    if is_changed {
+        record.ctime = set.ctime.unwrap_or(context.now);
+    }
     if let Some(mode) = set.mode {
         // After the owner: a mode that is given is meant.
         record.mode = mode & 0o7777;

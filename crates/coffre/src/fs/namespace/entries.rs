@@ -130,6 +130,7 @@ pub fn link<R: Resident>(
     attach(&mut draft, (parent, name), inode, kind);
     attributes.nlink += 1;
     attributes.ctime = context.now;
+    attributes.version = attributes::version_of(context.stamp);
     draft.finish(attributes)
 }
 

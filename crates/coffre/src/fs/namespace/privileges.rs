@@ -20,23 +20,27 @@ pub enum Privileges {
     Clear,
 }
 
-/// Takes capabilities, and set-user-id and set-group-id where that is asked for, from a program.
+/// Takes capabilities, and set-user-id and set-group-id where that is asked for, from a program; answers whether it had any.
 pub(super) fn clear<R: Resident>(
     draft: &mut Draft<R>,
     inode: Inode,
     privileges: Privileges,
-) -> Step<()> {
+) -> Step<bool> {
+    let mut had = false;
     if privileges == Privileges::Clear {
         let record = draft.inode(inode)?;
+        let before = record.mode;
         record.mode &= !0o4000;
         // Without group execution the bit means mandatory locking, not privilege.
         if record.mode & 0o010 != 0 {
             record.mode &= !0o2000;
         }
+        had = record.mode != before;
     }
     let capability = Key::xattr(inode, CAPABILITY);
     if draft.view.get(&capability)?.is_some() {
         draft.delete(capability);
+        had = true;
     }
-    Ok(())
+    Ok(had)
 }

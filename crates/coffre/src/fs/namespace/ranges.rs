@@ -32,16 +32,17 @@ pub(super) fn truncate<R: Resident>(draft: &mut Draft<R>, inode: Inode, size: u6
     let size = content::check_end(Some(size))?;
     let before = draft.view.inode(inode)?;
     content::check_regular(&before)?;
+    if size == before.size {
+        return Ok(());
+    }
     let record = draft.modified(inode)?;
     record.size = size;
     if size > before.size {
         record.flags |= SPARSE;
+        return Ok(());
     }
     if size == 0 {
         record.flags &= !SPARSE;
-    }
-    if size >= before.size {
-        return Ok(());
     }
     let kept = size.div_ceil(SIZE);
     if before.size > kept * SIZE {

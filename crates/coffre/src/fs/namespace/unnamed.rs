@@ -131,5 +131,6 @@ pub(super) fn resemble<R: Resident>(draft: &mut Draft<R>, inode: Inode, other: I
             draft.put(Key::xattr(inode, key.rest()), Record::Xattr(value.clone()));
         }
     }
-    privileges::clear(draft, inode, Privileges::Clear)
+    privileges::clear(draft, inode, Privileges::Clear)?;
+    Ok(())
 }

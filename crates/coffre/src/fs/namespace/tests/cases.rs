@@ -94,6 +94,64 @@ fn names_that_cannot_be_are_refused() {
     }
 }
 
+#[test]
+fn links_lead_to_any_bytes_but_nul() {
+    let mut world = World::new();
+    let owner = Owner {
+        uid: 0,
+        gid: 0,
+        mode: 0o777,
+        umask: 0,
+    };
+    let longest: Vec<u8> = (1..=255).cycle().take(4095).collect();
+    let mut longer = longest.clone();
+    longer.push(b'x');
+    let cases = [
+        (longer, Err(Refusal::NameTooLong)),
+        (b"a\0b".to_vec(), Err(Refusal::Invalid)),
+        (Vec::new(), Err(Refusal::NoEntry)),
+        // It takes the name.
+        (longest, Ok(())),
+    ];
+    for (target, expected) in cases {
+        let inode = world.allocate_inode();
+        let what = Make::Symlink(target.clone());
+        let made = world.run(|view, context| {
+            namespace::make(view, context, (Inode::ROOT, b"link"), inode, &what, owner)
+        });
+        assert_eq!(made.map(|_| ()), expected);
+        if expected.is_ok() {
+            assert_eq!(
+                world.look(|view| namespace::read_link(view, inode)),
+                Ok(target)
+            );
+        }
+    }
+}
+
+/// What one transaction shares has an end; a program asks again for the rest.
+#[test]
+fn a_copy_of_a_range_ends_after_128_mebibytes() {
+    const MOST: u64 = 128 << 20;
+    let mut world = World::new();
+    let from = make(&mut world, Inode::ROOT, b"from", &Make::File, 0o644).inode;
+    let to = make(&mut world, Inode::ROOT, b"to", &Make::File, 0o644).inode;
+    let long = SetAttributes {
+        size: Some(2 * MOST),
+        ..SetAttributes::default()
+    };
+    world
+        .run(|view, context| namespace::set_attributes(view, context, from, &long))
+        .expect("it is a file");
+    let mut copied = |at: u64| {
+        let all = 2 * MOST;
+        world.run(|view, context| namespace::copy_range(view, context, (from, at), (to, at), all))
+    };
+    assert_eq!(copied(0), Ok(MOST));
+    assert_eq!(copied(MOST), Ok(MOST));
+    assert_eq!(copied(2 * MOST), Ok(0));
+}
+
 /// Whole folds of dropped and neighbouring leaves must not wait: [`World::run`] checks that.
 #[test]
 fn edits_ask_for_the_leaves_beside_what_they_remove() {

@@ -14,9 +14,15 @@ impl Model {
         let now = self.now;
         let node = self.node_mut(inode)?;
         node.regular()?;
+        let before = (node.mode, node.xattrs.len());
+        let is_new = size != node.content.len();
         node.resize(size);
         node.lose_privileges();
-        node.touch(now);
+        if is_new {
+            node.touch(now);
+        } else if before != (node.mode, node.xattrs.len()) {
+            node.ctime = now;
+        }
         Ok(())
     }
 
