@@ -185,6 +185,29 @@ fn transactions(shelf: &mut Shelf) {
     shelf.add("transactions", "4 GiB long", &[0xff; 4], "truncated");
     let half = [&good[..], &good[..3]].concat();
     shelf.add("transactions", "one and half a length", &half, "truncated");
+    // Version, LSN, one edit: put under the key of a name of inode 9, and of an attribute of it.
+    let of_nine = |tag: u8, rest: &[u8]| [&key[..8], &[tag], rest].concat();
+    let put = |key: &[u8], value: &[u8]| {
+        let edit = [&[1, 5, 1, 0, key.len() as u8][..], key, value].concat();
+        unit(&edit)
+    };
+    let name = of_nine(0x20, b"\0\0\0\0\0\0\0\x01a");
+    // 5,000 bytes, in a pack that is open, at 64, 400 stored.
+    let place = [&[1, 0x88, 0x27, 0][..], &OWN.salt.0, &[64, 0x90, 0x03]].concat();
+    let spilled = [&place[..], &[5; 32]].concat();
+    let attribute = of_nine(0x30, b"user.a");
+    for (what, bytes, expect) in [
+        ("a name", put(&name, &[0, 1]), "accepted"),
+        ("a spilled value", put(&attribute, &spilled), "accepted"),
+        ("a value that is neither", put(&name, &[2, 1]), "malformed"),
+        (
+            "a record that is not known",
+            put(&name, &[0, 13]),
+            "malformed",
+        ),
+    ] {
+        shelf.add("transactions", what, &bytes, expect);
+    }
 }
 
 fn journal_frames(shelf: &mut Shelf) {
