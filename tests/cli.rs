@@ -452,6 +452,116 @@ fn keys_are_added_listed_and_removed() {
     machine.ok(&[&by_recovery[..], &["ls", &vault]].concat());
     let status = &machine.json(&["status", &vault])[0];
     assert_eq!(status["mounted"], serde_json::Value::Null);
+
+    let opens_with = |name: &str| {
+        let given = machine.path(name);
+        let listed = machine.run(&["--passphrase-file", &given, "ls", &vault]);
+        listed.status.code().unwrap()
+    };
+    let second = machine.path("second");
+    fs::write(&second, "a second one for the office\n").unwrap();
+    let added = &machine.json(&["key", "add", "--new-passphrase-file", &second, &vault])[0];
+    let added = added["slot"].as_str().unwrap();
+    assert_eq!(opens_with("second"), 0);
+    let slots = machine.json(&["key", "list", &vault]);
+    assert_eq!(slots.len(), 3);
+    // A guess at it costs what one at the others does.
+    let costs: Vec<_> = slots.iter().map(|slot| &slot["kdf_memory"]).collect();
+    assert!(costs.iter().all(|cost| **cost == 64 << 20), "{costs:?}");
+    machine.fails(5, &["key", "remove", &vault, "not a slot"]);
+    machine.ok(&["key", "remove", &vault, &added[..12]]);
+    assert_eq!((opens_with("second"), opens_with("passphrase")), (3, 0));
+
+    let file = machine.path("file.key");
+    machine.ok(&["key", "add", "--new-key-file", &file, &vault]);
+    let mut by_file = machine.command(&["--key-file", &file, "ls", &vault]);
+    let by_file = by_file.env_remove("COFFRE_PASSPHRASE_FILE").status();
+    assert!(by_file.unwrap().success());
+
+    machine.ok(&[
+        "key",
+        "passphrase",
+        "--new-passphrase-file",
+        &second,
+        &vault,
+    ]);
+    assert_eq!((opens_with("second"), opens_with("passphrase")), (0, 3));
+    let by_second = ["--passphrase-file", &second];
+    let made = &machine.json(&[&by_second[..], &["key", "recovery", &vault]].concat())[0];
+    assert_eq!(opens_with("recovery"), 3);
+    let code = made["recovery_code"].as_str().unwrap();
+    fs::write(machine.path("recovery"), code).unwrap();
+    assert_eq!(opens_with("recovery"), 0);
+
+    let slots = machine.json(&[&by_second[..], &["key", "list", &vault]].concat());
+    let others = slots.iter().filter(|slot| slot["current"] == false);
+    for slot in others {
+        let id = slot["id"].as_str().unwrap();
+        machine.ok(&[&by_second[..], &["key", "remove", &vault, id]].concat());
+    }
+    let last = slots.iter().find(|slot| slot["current"] == true).unwrap();
+    let last = last["id"].as_str().unwrap();
+    let text = machine.fails(
+        1,
+        &[&by_second[..], &["key", "remove", &vault, last]].concat(),
+    );
+    says(&text, &["only key slot"]);
+    assert_eq!(opens_with("second"), 0);
+}
+
+#[test]
+fn a_copy_tells_what_waits_for_its_upload() {
+    if !can_mount() {
+        return;
+    }
+    let machine = Machine::new();
+    let vault = machine.init("vault");
+    let dir = machine.folder("mount");
+    machine.ok(&["mount", &vault, &dir]);
+    let said = |copy: &str| {
+        let copied = machine.run(&["copy", &vault, &machine.path(copy)]);
+        assert!(copied.status.success(), "{copied:?}");
+        String::from_utf8(copied.stderr).unwrap()
+    };
+    fs::write(Path::new(&dir).join("late"), vec![7; 300_000]).unwrap();
+    let file = fs::File::open(Path::new(&dir).join("late")).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    says(&said("first"), &["wait", "coffre sync"]);
+    machine.ok(&["sync", &dir]);
+    let text = said("second");
+    assert!(!text.contains("wait"), "{text}");
+    machine.ok(&["unmount", &dir]);
+    says(&said("third"), &["coffre status", &vault]);
+    // A machine that has never opened it has nothing that could wait.
+    let other = Machine::new();
+    let copied = other.run(&["copy", &vault, &other.path("fourth")]);
+    let text = String::from_utf8(copied.stderr).unwrap();
+    assert!(!text.contains("note"), "{text}");
+    assert_eq!(
+        other.ok(&["cat", &other.path("fourth"), "/late"]).len(),
+        300_000
+    );
+}
+
+#[test]
+fn fsync_waits_for_the_store_where_it_is_told_to() {
+    if !can_mount() {
+        return;
+    }
+    let machine = Machine::new();
+    let vault = machine.init("vault");
+    let dir = machine.folder("mount");
+    machine.ok(&["mount", "--fsync", "remote", &vault, &dir]);
+    let mut file = fs::File::create(Path::new(&dir).join("file")).unwrap();
+    let other = Machine::new();
+    for (written, shown) in [("one", "one"), (", two", "one, two")] {
+        file.write_all(written.as_bytes()).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(other.ok(&["cat", &vault, "/file"]), shown);
+    }
+    drop(file);
+    machine.ok(&["unmount", &dir]);
 }
 
 #[test]

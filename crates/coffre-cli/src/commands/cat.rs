@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use coffre::fs::Follow;
 use coffre::vault::Access;
 
+use crate::commands::Instead;
 use crate::commands::refuse_mounted;
 use crate::names::Name;
 use crate::session;
@@ -26,7 +27,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    refuse_mounted(&target, "read the files").await?;
+    refuse_mounted(&target, Instead::There("read the files")).await?;
     let bar = indicatif::ProgressBar::hidden();
     session::with_filesystem(
         context,

@@ -6,6 +6,8 @@ use coffre::vault::Damage;
 use coffre::vault::Depth;
 use coffre::vault::check;
 
+use crate::commands::Instead;
+use crate::commands::refuse_mounted;
 use crate::exit;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -20,7 +22,8 @@ use crate::units;
   coffre check --data work
 
 Without --data every object's presence and length, every commit and the whole tree are verified;
-with it, every byte of content. What is published is checked: `coffre sync DIR` first, if mounted.
+with it, every byte of content. What is published is checked, and the vault must not be mounted
+here: `coffre unmount DIR` first.
 Exit code 4: something does not authenticate; 7: something is missing or truncated.")]
 pub struct Args {
     /// Vault: a URI, a local folder, or a profile
@@ -33,11 +36,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    super::refuse_mounted(
-        &target,
-        "a check needs the vault for itself: `coffre sync` it",
-    )
-    .await?;
+    refuse_mounted(&target, Instead::Unmount).await?;
     let vault = session::unlock(context, &target, Access::ReadOnly).await?;
     let nodes = session::nodes(&vault)?;
     let root = vault.heads().base.commit.body.root;

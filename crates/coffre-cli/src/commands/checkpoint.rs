@@ -4,6 +4,8 @@ use coffre::Error;
 use coffre::vault::Access;
 use coffre_format::checkpoint::CheckpointString;
 
+use crate::commands::Instead;
+use crate::commands::refuse_mounted;
 use crate::session;
 use crate::settings::Context;
 
@@ -27,7 +29,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         .transpose()
         .map_err(|error| Error::Usage(error.to_string()))?;
     let target = context.target(&args.vault)?;
-    super::refuse_mounted(&target, "checkpoints are not given").await?;
+    refuse_mounted(&target, Instead::Unmount).await?;
     let vault = session::unlock(context, &target, Access::ReadOnly).await?;
     if let Some(expected) = expected {
         vault.verify(&expected).await?;

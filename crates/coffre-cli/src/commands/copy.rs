@@ -4,10 +4,15 @@ use coffre::store::Store;
 use coffre::vault::copy::CopyReport;
 use coffre::vault::copy::copy;
 
+use crate::commands::ask;
+use crate::control::client::Daemon;
 use crate::exit;
 use crate::exit::Failure;
 use crate::output::Output;
+use crate::requests::Item;
+use crate::requests::Request;
 use crate::settings::Context;
+use crate::settings::Target;
 use crate::units;
 
 /// Copy a vault to another store; no passphrase is needed
@@ -16,7 +21,8 @@ use crate::units;
   coffre copy 's3://old-bucket/vault?region=eu-central-1' sftp://host/vault
 
 Every object is verified against its name before it is written. Copying again copies what is new
-and what was interrupted. Open the copy like the original.")]
+and what was interrupted. What waits on this machine for its upload is not in the store, and is not
+copied: `coffre unmount` first. Open the copy like the original.")]
 pub struct Args {
     /// From where: a URI, a local folder, or a profile
     source: String,
@@ -29,7 +35,9 @@ const FOREIGN: usize = 16;
 
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
-    let source = context.target(&args.source)?.store()?;
+    let target = context.target(&args.source)?;
+    let source = target.store()?;
+    tell_what_waits(context, &target).await;
     let destination = Store::open(&context.target(&args.destination)?.uri)?;
     let bar = context.output.count_bar("copying");
     let report = copy(&source, &destination, &|progress| {
@@ -47,6 +55,39 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
                 "{count} objects are damaged at the source and were left out; `coffre check` names their files"
             ),
         )),
+    }
+}
+
+/// Whoever leaves a store for good should know what is not in it yet. It keeps nobody from leaving.
+async fn tell_what_waits(context: &Context, source: &Target) {
+    let output = context.output;
+    let state = source.state();
+    if Daemon::find(&state).await.is_some() {
+        let mut waiting = None;
+        let asked = ask(context, &source.written, vec![Request::Status], |item| {
+            if let Item::Status(state) = item
+                && state.status.unpublished_operations > 0
+            {
+                waiting = Some(state.status.unpublished_bytes);
+            }
+        });
+        match (asked.await, waiting) {
+            (Ok(()), None) => return,
+            (_, Some(bytes)) => {
+                return output.note(format_args!(
+                    "note: {} wait on this machine for their upload and will not be in the copy; `coffre sync` the \
+                     mount, and copy again",
+                    units::size(bytes)
+                ));
+            }
+            (Err(_), None) => {}
+        }
+    }
+    if state.exists() {
+        output.note(format_args!(
+            "note: what is in the store is copied; `coffre status {}` says whether anything waits on this machine",
+            source.written
+        ));
     }
 }
 

@@ -12,6 +12,7 @@ use coffre::fs::Follow;
 use coffre::fs::Volume;
 use coffre::vault::Access;
 
+use crate::commands::Instead;
 use crate::commands::put::show;
 use crate::commands::refuse_mounted;
 use crate::names::Name;
@@ -42,7 +43,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    refuse_mounted(&target, "copy the files from").await?;
+    refuse_mounted(&target, Instead::There("copy the files from")).await?;
     let (dest, sources) = match args.paths.split_last() {
         Some((dest, sources)) if !sources.is_empty() => (PathBuf::from(dest), sources.to_vec()),
         _ => (PathBuf::from("."), args.paths),

@@ -13,6 +13,7 @@ use coffre_format::keyslot::Secret;
 use coffre_format::keyslot::SlotKind;
 use serde::Serialize;
 
+use crate::commands::Instead;
 use crate::commands::init;
 use crate::commands::refuse_mounted;
 use crate::exit;
@@ -31,8 +32,10 @@ use crate::units;
   coffre key add work --new-key-file ~/coffre.key
   coffre key remove work 3f9c…
 
-A removed passphrase no longer opens the vault as it is stored from now on. A provider that kept
-the old key slot and learns the old passphrase could still read the vault.")]
+A new slot makes a guess cost as much as the costliest slot of the vault does; one for a changed
+passphrase opens without the key file. A removed passphrase no longer opens the vault as it is
+stored from now on. A provider that kept the old key slot and learns the old passphrase could
+still read the vault.")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -120,7 +123,7 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
         | Action::Recovery { vault } => (vault, Access::ReadWrite),
     };
     let target = context.target(vault)?;
-    refuse_mounted(&target, "keys cannot be changed").await?;
+    refuse_mounted(&target, Instead::Unmount).await?;
     session::with_filesystem(context, &target, access, |filesystem| async move {
         act(&filesystem, args.action, context.output).await
     })

@@ -96,8 +96,17 @@ async fn ask(
     .await
 }
 
-/// Content does not go through the control socket: while a vault is mounted, its folder is the way.
-async fn refuse_mounted(target: &Target, instead: &str) -> anyhow::Result<()> {
+/// What to do with a vault that is mounted, where a verb does not go through the mount.
+#[derive(Clone, Copy)]
+enum Instead<'a> {
+    /// Content does not go through the control socket: while a vault is mounted, its folder is the way.
+    There(&'a str),
+    /// The verb wants the vault for itself.
+    Unmount,
+}
+
+/// Refuses a vault that is mounted on this machine, and says what to do.
+async fn refuse_mounted(target: &Target, instead: Instead<'_>) -> anyhow::Result<()> {
     let state = target.state();
     if Daemon::find(&state).await.is_none() {
         return Ok(());
@@ -114,10 +123,14 @@ async fn refuse_mounted(target: &Target, instead: &str) -> anyhow::Result<()> {
         || "its mount".to_owned(),
         |mounted| mounted.dir.display().to_string(),
     );
+    let there = match instead {
+        Instead::There(what) => format!("{what} there, or "),
+        Instead::Unmount => String::new(),
+    };
     Err(Failure::error(
         exit::BUSY,
         format!(
-            "{} is mounted at {dir}; {instead} there, or unmount it first with `coffre unmount {dir}`",
+            "{} is mounted at {dir}; {there}unmount it first with `coffre unmount {dir}`",
             target.written
         ),
     ))

@@ -14,6 +14,7 @@ use coffre::vault::Access;
 use coffre_format::id::Inode;
 use coffre_format::record::FileKind;
 
+use crate::commands::Instead;
 use crate::commands::refuse_mounted;
 use crate::commands::user;
 use crate::names::Name;
@@ -50,7 +51,7 @@ pub struct Args {
 /// Runs it.
 pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     let target = context.target(&args.vault)?;
-    refuse_mounted(&target, "copy the files to").await?;
+    refuse_mounted(&target, Instead::There("copy the files to")).await?;
     let Some((dest, sources)) = args.paths.split_last() else {
         return Err(Error::Usage("what, and where to?".to_owned()).into());
     };

@@ -21,12 +21,11 @@ impl Volume {
         self.vault().slots(self.nodes(), &self.root()).await
     }
 
-    /// Adds a slot that `secret` opens: up and read back, then a commit that lists it.
+    /// Adds a slot that `secret` opens: up and read back, then a commit that lists it. A guess at its secret costs as much as
+    /// one at the costliest slot that the tree lists.
     pub async fn add_slot(&self, secret: &Secret, label: &str) -> Result<SlotId> {
-        let (record, key) = self
-            .vault()
-            .add_slot(secret, label, KdfParams::DEFAULT)
-            .await?;
+        let cost = costliest(&self.slots().await?);
+        let (record, key) = self.vault().add_slot(secret, label, cost).await?;
         fault::point("key.slot-sent");
         let id = SlotId::from_slice(key.rest()).map_err(crate::Error::Secret)?;
         self.change(
@@ -52,4 +51,18 @@ impl Volume {
         self.inner.core().commit(vec![edit], &writer.journal)?;
         self.publish().await
     }
+}
+
+/// What the tree does not list may be anybody's, and says nothing.
+fn costliest(slots: &[SlotInfo]) -> KdfParams {
+    let listed = slots.iter().filter(|slot| slot.record.is_some());
+    listed
+        .filter_map(|slot| slot.header)
+        .map(|header| header.params)
+        .reduce(|a, b| KdfParams {
+            m: a.m.max(b.m),
+            t: a.t.max(b.t),
+            p: a.p.max(b.p),
+        })
+        .unwrap_or(KdfParams::DEFAULT)
 }

@@ -20,10 +20,10 @@ use crate::settings::Context;
   coffre --json doctor work > report.json
   coffre doctor --read-only work
 
-Tries the store out with objects of its own under `.coffre-probe/`, 32 MiB in all, and removes
-them again; --read-only writes nothing. Works while the vault is mounted, while the store is away,
-and without the passphrase, which it never asks for: what needs it is left out unless flags,
-environment or profile give it. Nothing secret and no file's name is in the report.
+Tries the store out with objects of its own under `.coffre-probe/`, 16 MiB written and 16 MiB
+read, and removes them again; --read-only writes nothing. Works while the vault is mounted, while
+the store is away, and without the passphrase, which it never asks for: what needs it is left out
+unless flags, environment or profile give it. Nothing secret and no file's name is in the report.
 Exit code 0 if nothing is wrong, else that of the first thing that is.")]
 pub struct Args {
     /// Vault: a URI, a local folder, or a profile

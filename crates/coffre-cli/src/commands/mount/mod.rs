@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     cache_size: Option<u64>,
     /// Bound of what waits on this disk for its upload, at least 64M; writers are slowed down from half of it on
-    /// [default: what the disk has, less a twentieth of it]
+    /// [default: what the disk has free, less a twentieth of the disk or a gibibyte; half of it where the disk is nearly full]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     queue_size: Option<u64>,
     /// How long an upload may go on after SIGTERM, Ctrl-C or the end of the terminal; the rest stays in the journal
