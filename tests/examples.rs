@@ -121,10 +121,8 @@ fn an_upload_shows_how_far_it_is() {
 
 #[test]
 fn the_readme_shows_a_program_that_runs() {
+    let shown = &shown("rust")[0];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let shown = readme.split("```rust\n").nth(1).unwrap();
-    let shown = shown.split("```").next().unwrap();
     let program = root.join("crates/coffre/examples/readme.rs");
     let program = std::fs::read_to_string(program).unwrap();
     let bare = |text: &str| {
@@ -143,6 +141,71 @@ fn the_readme_shows_a_program_that_runs() {
     output(example(&machine, "encrypt_folder", &put));
     let told = output(example(&machine, "readme", &[&address]));
     assert_eq!(told, b"500000 bytes\n");
+}
+
+/// The blocks of the README in one language.
+fn shown(language: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let begin = format!("```{language}\n");
+    let blocks = readme.split(&begin).skip(1);
+    let ends = |block: &str| block.split("```").next().unwrap().to_owned();
+    blocks.map(ends).collect()
+}
+
+#[test]
+fn the_readme_shows_commands_that_run() {
+    let machine = Machine::new();
+    let vault = machine.init("vault");
+    std::fs::write(Path::new(&machine.folder("reports")).join("may"), "sealed").unwrap();
+    let blocks = shown("sh");
+    let commands = blocks
+        .iter()
+        .find(|block| block.starts_with("coffre put"))
+        .unwrap();
+    // As a person types them, with the command in the path and the passphrase at hand.
+    let usual = machine.command(&[]);
+    let command = Path::new(usual.get_program()).parent().unwrap().to_owned();
+    let path = format!("{}:{}", command.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-euc", commands])
+        .current_dir(machine.dir.path())
+        .envs(
+            usual
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .envs([("PATH", &path), ("VAULT", &vault)]);
+    output(shell);
+    let restored = machine.dir.path().join("restored");
+    let restored = [restored.join("may"), restored.join("reports/may")];
+    let found = restored.iter().find_map(|path| std::fs::read(path).ok());
+    assert_eq!(found.unwrap(), b"sealed");
+}
+
+#[test]
+fn the_readme_shows_a_profile_that_is_understood() {
+    let machine = Machine::new();
+    let vault = machine.init("vault");
+    let [profile] = &shown("toml")[..] else {
+        panic!("one block was expected");
+    };
+    let address = "s3://my-bucket/coffre?region=eu-west-3";
+    assert!(profile.contains(address), "{profile}");
+    let command = "secret-tool lookup coffre cloud";
+    assert!(profile.contains(command), "{profile}");
+    let config = Path::new(&machine.folder("config")).join("coffre");
+    std::fs::create_dir(&config).unwrap();
+    let ours = profile
+        .replace(address, &vault)
+        .replace(command, &format!("cat {}", machine.path("passphrase")));
+    // A folder has no options.
+    let (ours, _) = ours.split_once("[profile.cloud.options]").unwrap();
+    std::fs::write(config.join("config.toml"), ours).unwrap();
+    let mut listed = machine.command(&["ls", "cloud"]);
+    listed.env_remove("COFFRE_PASSPHRASE_FILE");
+    output(listed);
 }
 
 #[test]
