@@ -10,6 +10,7 @@ use std::process::Stdio;
 use coffre_tests::command::Machine;
 use coffre_tests::command::binary;
 use coffre_tests::compare;
+use coffre_tests::daemon::Background;
 use coffre_tests::mounted::can_mount;
 use coffre_tests::programs::has;
 use coffre_tests::programs::run;
@@ -187,9 +188,9 @@ fn verbs_work_while_it_is_mounted_and_see_each_other() {
     }
     let machine = Machine::new();
     let vault = machine.init("vault");
-    let dir = machine.folder("mount");
-    machine.ok(&["mount", &vault, &dir]);
-    let mounted = Path::new(&dir);
+    let background = Background::mount(&machine, &vault, &[]);
+    let dir = &background.dir;
+    let mounted = Path::new(dir);
     fs::write(mounted.join("from the kernel"), "kernel").unwrap();
     assert_eq!(machine.ok(&["ls", &vault]).trim(), "from the kernel");
     machine.ok(&["mkdir", &vault, "/folder"]);
@@ -203,13 +204,13 @@ fn verbs_work_while_it_is_mounted_and_see_each_other() {
         Some(0) => assert_eq!(cat.stdout, b"kernel"),
         code => {
             assert_eq!(code, Some(9));
-            says(&String::from_utf8_lossy(&cat.stderr), &[&dir]);
+            says(&String::from_utf8_lossy(&cat.stderr), &[dir]);
         }
     }
-    let socket = machine.json(&["status", &dir]);
-    assert_eq!(socket[0]["mounted"], dir);
-    machine.ok(&["sync", &dir]);
-    let status = &machine.json(&["status", &dir])[0];
+    let socket = machine.json(&["status", dir]);
+    assert_eq!(socket[0]["mounted"], *dir);
+    machine.ok(&["sync", dir]);
+    let status = &machine.json(&["status", dir])[0];
     assert_eq!(status["unpublished_operations"], 0);
     assert_eq!(status["devices"][0]["this"], true);
     assert_eq!(
@@ -225,7 +226,7 @@ fn verbs_work_while_it_is_mounted_and_see_each_other() {
     let socket = states[0].as_ref().unwrap().path().join("control.sock");
     let mode = fs::metadata(socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    machine.ok(&["unmount", &dir]);
+    machine.ok(&["unmount", dir]);
 }
 
 #[test]
@@ -235,20 +236,17 @@ fn unmount_now_leaves_the_rest_for_the_next_mount() {
     }
     let machine = Machine::new();
     let vault = machine.init("vault");
-    let dir = machine.folder("mount");
-    machine.ok(&["mount", &vault, &dir]);
-    fs::write(Path::new(&dir).join("late"), vec![7; 300_000]).unwrap();
-    let left = &machine.json(&["unmount", "--now", &dir])[0]["left_bytes"];
+    let background = Background::mount(&machine, &vault, &[]);
+    let dir = &background.dir;
+    fs::write(background.path("late"), vec![7; 300_000]).unwrap();
+    let left = &machine.json(&["unmount", "--now", dir])[0]["left_bytes"];
     assert!(left.as_u64().unwrap() > 0, "{left}");
     // Another machine does not see it yet; this one uploads it the next time.
     let other = Machine::new();
     assert_eq!(other.ok(&["ls", &vault]), "");
-    machine.ok(&["mount", &vault, &dir]);
-    assert_eq!(
-        fs::read(Path::new(&dir).join("late")).unwrap().len(),
-        300_000
-    );
-    machine.ok(&["unmount", &dir]);
+    machine.ok(&["mount", &vault, dir]);
+    assert_eq!(fs::read(background.path("late")).unwrap().len(), 300_000);
+    machine.ok(&["unmount", dir]);
     assert_eq!(other.ok(&["cat", &vault, "/late"]).len(), 300_000);
 }
 
@@ -516,22 +514,22 @@ fn a_copy_tells_what_waits_for_its_upload() {
     }
     let machine = Machine::new();
     let vault = machine.init("vault");
-    let dir = machine.folder("mount");
-    machine.ok(&["mount", &vault, &dir]);
+    let background = Background::mount(&machine, &vault, &[]);
+    let dir = &background.dir;
     let said = |copy: &str| {
         let copied = machine.run(&["copy", &vault, &machine.path(copy)]);
         assert!(copied.status.success(), "{copied:?}");
         String::from_utf8(copied.stderr).unwrap()
     };
-    fs::write(Path::new(&dir).join("late"), vec![7; 300_000]).unwrap();
-    let file = fs::File::open(Path::new(&dir).join("late")).unwrap();
+    fs::write(background.path("late"), vec![7; 300_000]).unwrap();
+    let file = fs::File::open(background.path("late")).unwrap();
     file.sync_all().unwrap();
     drop(file);
     says(&said("first"), &["wait", "coffre sync"]);
-    machine.ok(&["sync", &dir]);
+    machine.ok(&["sync", dir]);
     let text = said("second");
     assert!(!text.contains("wait"), "{text}");
-    machine.ok(&["unmount", &dir]);
+    machine.ok(&["unmount", dir]);
     says(&said("third"), &["coffre status", &vault]);
     // A machine that has never opened it has nothing that could wait.
     let other = Machine::new();
@@ -551,9 +549,9 @@ fn fsync_waits_for_the_store_where_it_is_told_to() {
     }
     let machine = Machine::new();
     let vault = machine.init("vault");
-    let dir = machine.folder("mount");
-    machine.ok(&["mount", "--fsync", "remote", &vault, &dir]);
-    let mut file = fs::File::create(Path::new(&dir).join("file")).unwrap();
+    let background = Background::mount(&machine, &vault, &["--fsync", "remote"]);
+    let dir = &background.dir;
+    let mut file = fs::File::create(background.path("file")).unwrap();
     let other = Machine::new();
     for (written, shown) in [("one", "one"), (", two", "one, two")] {
         file.write_all(written.as_bytes()).unwrap();
@@ -561,7 +559,7 @@ fn fsync_waits_for_the_store_where_it_is_told_to() {
         assert_eq!(other.ok(&["cat", &vault, "/file"]), shown);
     }
     drop(file);
-    machine.ok(&["unmount", &dir]);
+    machine.ok(&["unmount", dir]);
 }
 
 #[test]

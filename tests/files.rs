@@ -283,13 +283,19 @@ async fn readers_find_one_content_or_the_other_whole() {
     assert!(files.read("/file").await.unwrap() == content(last));
 }
 
+/// A file that nothing names any more.
+async fn removed_while_open(files: &Filesystem) -> coffre::File {
+    files.write("/file", "content").await.unwrap();
+    let removed = files.open("/file").await.unwrap();
+    files.remove("/file").await.unwrap();
+    removed
+}
+
 #[tokio::test]
 async fn what_was_open_without_a_name_goes_after_a_crash() {
     let world = World::local();
     let files = made(&world).await;
-    files.write("/file", "content").await.unwrap();
-    let removed = files.open("/file").await.unwrap();
-    files.remove("/file").await.unwrap();
+    let removed = removed_while_open(&files).await;
     files.sync().await.unwrap();
     assert_eq!(removed.read_at(0..100).await.unwrap(), "content");
     files.volume().crash();
@@ -307,9 +313,7 @@ async fn what_was_open_without_a_name_goes_after_a_crash() {
 async fn what_is_open_without_a_name_goes_when_all_is_closed() {
     let world = World::local();
     let files = made(&world).await;
-    files.write("/file", "content").await.unwrap();
-    let removed = files.open("/file").await.unwrap();
-    files.remove("/file").await.unwrap();
+    let removed = removed_while_open(&files).await;
     let begun = files.replace("/other").await.unwrap();
     files.clone().close().await.unwrap();
     // Nobody comes back to this machine.

@@ -213,12 +213,6 @@ fn folder(method: usize, polls: usize) -> PathBuf {
     format!("/{method}-{polls}").into()
 }
 
-/// How a method ended that might have been given up.
-enum Ended {
-    Whole,
-    GivenUp { begun: bool },
-}
-
 /// What a method is held to: the folder as it was, and as each method leaves it.
 struct Tried<'a> {
     world: &'a World,
@@ -228,8 +222,8 @@ struct Tried<'a> {
 
 impl Tried<'_> {
     /// Gives a method up after so many answers, in a folder that nothing has worked in, on a machine that knows nothing and has
-    /// to wait for everything.
-    async fn once(&self, index: usize, untouched: usize, polls: usize) -> Ended {
+    /// to wait for everything. Answers whether it had done something by then; `None` if it ended before.
+    async fn once(&self, index: usize, untouched: usize, polls: usize) -> Option<bool> {
         let (name, leaves, method) = &METHODS[index];
         self.world.forget("other");
         let files = Filesystem::of(self.world.files("other").await);
@@ -237,10 +231,10 @@ impl Tried<'_> {
         let ended = given_up_after(polls, method(files.clone(), folder.clone())).await;
         let now = seen(&files, &folder).await;
         let (before, after) = (self.before, &self.done[index]);
-        let ended = if let Some(done) = &ended {
+        let begun = if let Some(done) = &ended {
             done.as_ref().unwrap();
             assert_eq!(&now, after, "{name}");
-            Ended::Whole
+            None
         } else {
             let whole = &now == before || &now == after;
             let part = *leaves == Leaves::Part && is_between(&now, before, after);
@@ -250,12 +244,10 @@ impl Tried<'_> {
                 assert!(&now == after, "{name} after {polls}: {error}");
             }
             assert_eq!(&seen(&files, &folder).await, after, "{name}");
-            Ended::GivenUp {
-                begun: &now != before,
-            }
+            Some(&now != before)
         };
         files.close().await.unwrap();
-        ended
+        begun
     }
 }
 
@@ -290,31 +282,26 @@ async fn what_is_given_up_is_done_or_not_begun() {
         before: &before,
         done: &done,
     };
-    let (mut given_up, mut begun) = (0, 0);
-    let mut untouched = Vec::new();
+    let (mut given_up, mut untouched) = (Vec::new(), Vec::new());
     for method in 0..METHODS.len() {
         for polls in 1..=POLLS {
-            match tried.once(method, polls, polls).await {
-                Ended::Whole => {
-                    untouched.extend((polls + 1..=POLLS).map(|left| (method, left)));
-                    break;
-                }
-                Ended::GivenUp { begun: something } => {
-                    given_up += 1;
-                    begun += usize::from(something);
-                }
-            }
+            let Some(begun) = tried.once(method, polls, polls).await else {
+                untouched.extend((polls + 1..=POLLS).map(|left| (method, left)));
+                break;
+            };
+            given_up.push(begun);
         }
     }
     // On a busy machine several answers come at once, and methods end sooner: what is left is given up at the first.
-    while given_up <= ENOUGH {
+    while given_up.len() <= ENOUGH {
         let (method, left) = untouched.pop().expect("too few that had to wait");
-        if let Ended::GivenUp { begun: something } = tried.once(method, left, 1).await {
-            given_up += 1;
-            begun += usize::from(something);
-        }
+        given_up.extend(tried.once(method, left, 1).await);
     }
-    println!("{given_up} given up, of which {begun} had done something");
+    let begun = given_up.iter().filter(|begun| **begun).count();
+    println!(
+        "{} given up, of which {begun} had done something",
+        given_up.len()
+    );
     // Nothing is left that has no name.
     let files = Filesystem::of(world.files("maker").await);
     let all = listed(files.clone(), "/".into()).await.unwrap();

@@ -17,6 +17,7 @@ use coffre::fs::OpenMode;
 use coffre::fs::Owner;
 use coffre_tests::Mounted;
 use coffre_tests::World;
+use coffre_tests::content::OWNER;
 use coffre_tests::mounted::can_mount;
 use coffre_tests::programs::run;
 
@@ -146,8 +147,7 @@ fn what_the_kernel_was_not_told_of_yet_is_opened_where_it_would_be_made() {
         let owner = Owner {
             uid: root.uid,
             gid: root.gid,
-            mode: 0o644,
-            umask: 0o022,
+            ..OWNER
         };
         let (_, handle) = files.create(root.inode, b"file", owner).await.unwrap();
         let text = bytes::Bytes::from_static(b"made by another");

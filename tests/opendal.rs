@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use coffre::Filesystem;
-use coffre::SetTime;
-use coffre::Timestamp;
 use coffre::fs::OpenMode;
+use coffre_tests::content::late_times;
 use coffre_tests::content::noise;
 use coffre_tests::content::server;
 use coffre_tests::content::stop;
@@ -464,16 +463,7 @@ async fn etags_change_with_the_content_and_only_with_it() {
     let volume = files.volume();
     let inode = files.metadata("file").await.unwrap().inode;
     let handle = volume.open_file(inode, OpenMode::Write).await.unwrap();
-    let time = Timestamp {
-        seconds: 1,
-        nanos: 0,
-    };
-    let told = coffre::SetAttributes {
-        mtime: Some(SetTime::At(time)),
-        ctime: Some(time),
-        ..coffre::SetAttributes::default()
-    };
-    volume.set_attributes(inode, told).await.unwrap();
+    volume.set_attributes(inode, late_times()).await.unwrap();
     let fourth = operator.stat("file").await.unwrap();
     volume.write_back(handle, 0, "six".into()).await.unwrap();
     volume.release(handle).await.unwrap();

@@ -8,6 +8,9 @@ use coffre::fs::Inode;
 use coffre::fs::Listed;
 use coffre::fs::OpenMode;
 use coffre::fs::Owner;
+use coffre::fs::SetAttributes;
+use coffre::fs::SetTime;
+use coffre::fs::Timestamp;
 use coffre::fs::Volume;
 
 use crate::proxy::Proxy;
@@ -47,6 +50,19 @@ pub async fn read(files: &Volume, name: &str) -> coffre::Result<Bytes> {
     let bytes = files.read(handle, 0, size).await;
     files.release(handle).await?;
     bytes
+}
+
+/// Times, as a kernel tells those of content that it has held back: once, and before the content or behind it.
+pub fn late_times() -> SetAttributes {
+    let time = Timestamp {
+        seconds: 1,
+        nanos: 0,
+    };
+    SetAttributes {
+        mtime: Some(SetTime::At(time)),
+        ctime: Some(time),
+        ..SetAttributes::default()
+    }
 }
 
 /// Everything in a folder, with attributes, `.` and `..` included.

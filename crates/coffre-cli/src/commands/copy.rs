@@ -4,13 +4,11 @@ use coffre::store::Store;
 use coffre::vault::copy::CopyReport;
 use coffre::vault::copy::copy;
 
-use crate::commands::ask;
+use crate::commands::state_of;
 use crate::control::client::Daemon;
 use crate::exit;
 use crate::exit::Failure;
 use crate::output::Output;
-use crate::requests::Item;
-use crate::requests::Request;
 use crate::settings::Context;
 use crate::settings::Target;
 use crate::units;
@@ -62,26 +60,17 @@ pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
 async fn tell_what_waits(context: &Context, source: &Target) {
     let output = context.output;
     let state = source.state();
-    if Daemon::find(&state).await.is_some() {
-        let mut waiting = None;
-        let asked = ask(context, &source.written, vec![Request::Status], |item| {
-            if let Item::Status(state) = item
-                && state.status.unpublished_operations > 0
-            {
-                waiting = Some(state.status.unpublished_bytes);
-            }
-        });
-        match (asked.await, waiting) {
-            (Ok(()), None) => return,
-            (_, Some(bytes)) => {
-                return output.note(format_args!(
-                    "note: {} wait on this machine for their upload and will not be in the copy; `coffre sync` the \
-                     mount, and copy again",
-                    units::size(bytes)
-                ));
-            }
-            (Err(_), None) => {}
+    if let Some(daemon) = Daemon::find(&state).await
+        && let Ok(state) = state_of(daemon).await
+    {
+        if state.status.unpublished_operations > 0 {
+            output.note(format_args!(
+                "note: {} wait on this machine for their upload and will not be in the copy; `coffre sync` the mount, \
+                 and copy again",
+                units::size(state.status.unpublished_bytes)
+            ));
         }
+        return;
     }
     if state.exists() {
         output.note(format_args!(

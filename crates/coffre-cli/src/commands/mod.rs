@@ -36,6 +36,7 @@ use crate::mounts;
 use crate::requests;
 use crate::requests::Item;
 use crate::requests::Request;
+use crate::requests::State;
 use crate::session;
 use crate::settings::Context;
 use crate::settings::Target;
@@ -94,6 +95,20 @@ async fn ask(
         Ok(())
     })
     .await
+}
+
+/// How a mounted vault is, from the process that has it.
+async fn state_of(daemon: Daemon) -> anyhow::Result<Box<State>> {
+    let mut found = None;
+    let call = Call::Request(Request::Status);
+    daemon
+        .call(&call, |line| {
+            if let Line::Item(Item::Status(state)) = line {
+                found = Some(state);
+            }
+        })
+        .await?;
+    found.ok_or_else(|| anyhow::anyhow!("the process that has the vault mounted told nothing"))
 }
 
 /// What to do with a vault that is mounted, where a verb does not go through the mount.

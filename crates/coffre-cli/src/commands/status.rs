@@ -6,8 +6,7 @@ use coffre::fs::Status;
 use serde::Serialize;
 
 use crate::commands::ask;
-use crate::control::Call;
-use crate::control::Line;
+use crate::commands::state_of;
 use crate::control::client::Daemon;
 use crate::mounts;
 use crate::mounts::Mounted;
@@ -76,13 +75,8 @@ async fn of_mount(mounted: &Mounted, output: Output) -> anyhow::Result<bool> {
     let Some(daemon) = Daemon::find(&mounted.state).await else {
         return Ok(false);
     };
-    daemon
-        .call(&Call::Request(Request::Status), |line| {
-            if let Line::Item(Item::Status(status)) = line {
-                show(output, &mounted.vault, Some(&mounted.dir), &status);
-            }
-        })
-        .await?;
+    let state = state_of(daemon).await?;
+    show(output, &mounted.vault, Some(&mounted.dir), &state);
     Ok(true)
 }
 

@@ -11,13 +11,10 @@ use coffre_format::anchor::Anchor;
 use serde::Serialize;
 
 use super::Problems;
-use crate::control::Call;
-use crate::control::Line;
+use crate::commands::state_of;
 use crate::control::client::Daemon;
 use crate::exit;
 use crate::mounts;
-use crate::requests::Item;
-use crate::requests::Request;
 use crate::secret::Presented;
 use crate::session;
 use crate::session::Bounds;
@@ -258,8 +255,8 @@ fn last_errors(log: &Path) -> Vec<String> {
 pub(super) async fn ask(context: &Context, target: &Target, problems: &mut Problems) -> Vault {
     let state = target.state();
     if let Some(daemon) = Daemon::find(&state).await {
-        return match of_daemon(daemon).await {
-            Ok(status) => told("the process that has it mounted", status, problems),
+        return match state_of(daemon).await {
+            Ok(state) => told("the process that has it mounted", state.status, problems),
             Err(error) => {
                 problems.add(exit::code(&error), exit::message(&error));
                 skipped("the process that has it mounted did not tell")
@@ -291,19 +288,6 @@ pub(super) async fn ask(context: &Context, target: &Target, problems: &mut Probl
             skipped("it does not open")
         }
     }
-}
-
-async fn of_daemon(daemon: Daemon) -> anyhow::Result<Status> {
-    let mut found = None;
-    let call = Call::Request(Request::Status);
-    daemon
-        .call(&call, |line| {
-            if let Line::Item(Item::Status(state)) = line {
-                found = Some(state.status);
-            }
-        })
-        .await?;
-    found.ok_or_else(|| anyhow::anyhow!("the process that has the vault mounted told nothing"))
 }
 
 async fn opened(target: &Target, presented: &Presented) -> anyhow::Result<Status> {

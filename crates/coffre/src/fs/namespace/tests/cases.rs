@@ -27,6 +27,12 @@ use crate::fs::types::SetAttributes;
 use crate::fs::types::XattrMode;
 use crate::tree::Changes;
 
+const OWNER: Owner = Owner {
+    uid: 0,
+    gid: 0,
+    mode: 0o644,
+    umask: 0,
+};
 const ACCESS: &[u8] = b"system.posix_acl_access";
 const DEFAULT: &[u8] = b"system.posix_acl_default";
 
@@ -64,12 +70,6 @@ fn close() -> impl Fn(Inode) -> InodeOpen {
 fn names_that_cannot_be_are_refused() {
     let mut world = World::new();
     let inode = world.allocate_inode();
-    let owner = Owner {
-        uid: 0,
-        gid: 0,
-        mode: 0o644,
-        umask: 0,
-    };
     let long = [b'x'; 256];
     let cases: [(&[u8], Refusal); 6] = [
         (b"", Refusal::Invalid),
@@ -87,7 +87,7 @@ fn names_that_cannot_be_are_refused() {
                 (Inode::ROOT, name),
                 inode,
                 &Make::File,
-                owner,
+                OWNER,
             )
         });
         assert_eq!(made, Err(refusal));
@@ -97,12 +97,6 @@ fn names_that_cannot_be_are_refused() {
 #[test]
 fn links_lead_to_any_bytes_but_nul() {
     let mut world = World::new();
-    let owner = Owner {
-        uid: 0,
-        gid: 0,
-        mode: 0o777,
-        umask: 0,
-    };
     let longest: Vec<u8> = (1..=255).cycle().take(4095).collect();
     let mut longer = longest.clone();
     longer.push(b'x');
@@ -117,7 +111,7 @@ fn links_lead_to_any_bytes_but_nul() {
         let inode = world.allocate_inode();
         let what = Make::Symlink(target.clone());
         let made = world.run(|view, context| {
-            namespace::make(view, context, (Inode::ROOT, b"link"), inode, &what, owner)
+            namespace::make(view, context, (Inode::ROOT, b"link"), inode, &what, OWNER)
         });
         assert_eq!(made.map(|_| ()), expected);
         if expected.is_ok() {
